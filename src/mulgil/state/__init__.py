@@ -1,0 +1,10 @@
+"""The one transactional database: facts that must change together lie here.
+
+Catalog (table pointers) and delivery (positions, keys, ledger) declare their own tables and put their changes into one
+`Transaction`. Nothing here knows what the facts mean. Not here: files, records, settings.
+"""
+
+from mulgil.state.database import Database, Transaction
+from mulgil.state.epoch import Epoch
+
+__all__ = ["Database", "Epoch", "Transaction"]
