@@ -1,0 +1,204 @@
+"""Rows on standard output, the one way for all commands: a table for people, CSV, JSON and Parquet for programs.
+
+CSV (RFC 4180): a header, line feeds, quotes only where needed; NULL is empty and an empty text is `""`.
+JSON: one array, a line a row; NaN and infinities are null, as JSON knows none.
+Both are exact: integers and decimals in full, doubles in the shortest form that reads back the same, times in
+ISO 8601 (UTC where they have a zone), bytes in hexadecimal as in Iceberg's JSON. CSV holds lists and structs as JSON.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mulgil.errors import Invalid
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_MAX_TABLE = 1000
+"""A table for people shows so many rows; the other formats show all."""
+_SLICE = 65_536
+
+
+class OutputFormat(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+FormatOption = Annotated[
+    OutputFormat, typer.Option("--format", "-f", help="How rows are written.", case_sensitive=False)
+]
+"""The option of every command that prints rows: `output: FormatOption = OutputFormat.TABLE`."""
+
+
+def write_table(table: pa.Table, output: OutputFormat = OutputFormat.TABLE) -> None:
+    """Write all rows to standard output. Raises `Invalid` for Parquet onto a terminal."""
+    match output:
+        case OutputFormat.TABLE:
+            _write_for_people(table)
+        case OutputFormat.CSV:
+            _write_csv(table)
+        case OutputFormat.JSON:
+            _write_json(table)
+        case OutputFormat.PARQUET:
+            _write_parquet(table)
+
+
+def _write_for_people(table: pa.Table) -> None:
+    import pyarrow as pa
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    shown = table.slice(0, ROWS_MAX_TABLE)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    columns = []
+    for field, column in zip(shown.schema, shown.columns, strict=True):
+        kind = field.type
+        number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        made.add_column(
+            Text(_one_line(field.name)), justify="right" if number else "left", no_wrap=True, overflow="ellipsis"
+        )
+        columns.append(_texts(column).to_pylist())
+    for row in zip(*columns, strict=True):
+        made.add_row(*(Text("NULL", style="dim") if one is None else Text(_one_line(one)) for one in row))
+    # piped or kept in a file, a table is as wide as it has to be
+    console = Console(highlight=False, width=None if terminal else 1_000_000, no_color=None if terminal else True)
+    if columns:
+        console.print(made) if terminal else _print_trimmed(console, made)
+    if table.num_rows > shown.num_rows:
+        more = table.num_rows - shown.num_rows
+        console.print(Text(f"… {more:,} more rows; --format csv prints all {table.num_rows:,}", style="dim"))
+
+
+def _print_trimmed(console: Any, made: Any) -> None:
+    with console.capture() as capture:
+        console.print(made)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def _write_csv(table: pa.Table) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    out = sys.stdout
+    out.write(",".join(_quoted(pa.array(table.column_names, pa.string())).to_pylist()) + "\n")
+    for start in range(0, table.num_rows, _SLICE):
+        columns = [_quoted(_texts(column)) for column in table.slice(start, _SLICE).columns]
+        if columns:
+            lines = pc.binary_join_element_wise(*columns, ",", null_handling="replace", null_replacement="")
+            out.write("\n".join(lines.to_pylist()) + "\n")
+
+
+def _quoted(texts: Any) -> Any:
+    """The texts as CSV writes them."""
+    import pyarrow.compute as pc
+
+    needed = pc.or_(pc.match_substring_regex(texts, '[",\r\n]'), pc.equal(texts, ""))
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
+    return pc.if_else(needed, quoted, texts)
+
+
+def _write_json(table: pa.Table) -> None:
+    import msgspec
+
+    encoder = msgspec.json.Encoder(decimal_format="number")
+    names = _unique(table.column_names)
+    out = sys.stdout
+    out.write("[")
+    between = "\n"
+    for start in range(0, table.num_rows, _SLICE):
+        part = table.slice(start, _SLICE)
+        columns = [_values(column).to_pylist() for column in part.columns]
+        for row in zip(*columns, strict=True):
+            out.write(between + encoder.encode(dict(zip(names, map(_plain, row), strict=True))).decode())
+            between = ",\n"
+    out.write("\n]\n")
+
+
+def _write_parquet(table: pa.Table) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if sys.stdout.isatty():
+        raise Invalid("Parquet is binary and this is a terminal", hint="redirect it: … --format parquet > rows.parquet")
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table.rename_columns(_unique(table.column_names)), buffer, compression="zstd")
+    sys.stdout.buffer.write(buffer.getvalue())
+    sys.stdout.buffer.flush()
+
+
+def _texts(column: Any) -> Any:
+    """Every value as text; NULL stays NULL."""
+    import msgspec
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _texts(column.cast(kind.value_type))
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return pa.array([None if one is None else one.hex() for one in column.to_pylist()], pa.string())
+    if pa.types.is_nested(kind):
+        encoder = msgspec.json.Encoder(decimal_format="number")
+        texts = [None if one is None else encoder.encode(_plain(one)).decode() for one in column.to_pylist()]
+        return pa.array(texts, pa.string())
+    if pa.types.is_timestamp(kind):
+        return _times(column)
+    if pa.types.is_null(kind):
+        return pa.nulls(len(column), pa.string())
+    texts = column.cast(pa.string())
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def _times(column: Any) -> Any:
+    """`2026-01-31T09:30:00.000001Z`, without the Z where there is no zone."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    utc = column.cast(pa.timestamp(column.type.unit, "UTC")) if column.type.tz else column
+    return pc.replace_substring(utc.cast(pa.string()), " ", "T")
+
+
+def _values(column: Any) -> Any:
+    """What JSON has a word for stays; the rest becomes text."""
+    import pyarrow as pa
+
+    kind = column.type
+    stays = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    stays = stays or pa.types.is_decimal(kind) or pa.types.is_nested(kind) or pa.types.is_null(kind)
+    return column if stays else _texts(column)
+
+
+def _plain(value: Any) -> Any:
+    """A Python value out of a list or struct, as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _unique(names: list[str]) -> list[str]:
+    """`a, a, b` becomes `a, a_1, b`: JSON and Parquet need names that differ."""
+    found: list[str] = []
+    for name in names:
+        count, candidate = 0, name
+        while candidate in found:
+            count += 1
+            candidate = f"{name}_{count}"
+        found.append(candidate)
+    return found
