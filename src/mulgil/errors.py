@@ -1,12 +1,12 @@
 """Errors, named by what the caller does next. Every room raises these and no others across its door.
 
-    MulgilError
-    ├── Retry        transient: wait, then the same again
-    ├── Overloaded   slow down: stop reading, keep what is held
-    ├── Invalid      this record, request or setting is wrong: quarantine or refuse it
-    ├── Conflict     somebody else won: load afresh, do it again
-    ├── Missing      no such named thing: stop this flow, tell the operator
-    └── Broken       our own state is wrong: stop the component, keep the evidence
+MulgilError
+├── Retry        transient: wait, then the same again
+├── Overloaded   slow down: stop reading, keep what is held
+├── Invalid      this record, request or setting is wrong: quarantine or refuse it
+├── Conflict     somebody else won: load afresh, do it again
+├── Missing      no such named thing: stop this flow, tell the operator
+└── Broken       our own state is wrong: stop the component, keep the evidence
 """
 
 from __future__ import annotations

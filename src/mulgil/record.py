@@ -66,6 +66,13 @@ class Records:
             starts, ends = starts[keep], ends[keep]
         return cls(data, starts, ends)
 
+    @classmethod
+    def of_list(cls, records: Sequence[bytes]) -> Records:
+        """Single records, each whole, put into one buffer."""
+        lengths = np.array([len(record) for record in records], dtype=np.int64)
+        starts = np.concatenate(([0], np.cumsum(lengths + 1)[:-1])).astype(np.int64)
+        return cls(b"".join(record + b"\n" for record in records), starts, starts + lengths)
+
     def __len__(self) -> int:
         return len(self.starts)
 
@@ -102,7 +109,9 @@ class Block:
     arrived_us: int
     """When it was accepted, microseconds since 1970: becomes `_ingested_at`."""
     mark: Mark
-    """The position that is reached once this block is in the lake."""
+    """The position of `part` that is reached once this block is in the lake."""
+    stream_mark: Mark | None = None
+    """For a block that a remote agent put into the stream: the position of the stream's shard behind it."""
     starts: npt.NDArray[np.int64] | None = None
     """int64[n]: where each record starts in `payload`, for records that are not lines (multi-line); None: lines."""
     keys: Sequence[Keyed] = ()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from mulgil.errors import Invalid
 
-FormatKind = Literal[
-    "json", "csv", "tsv", "combined", "common", "nginx_error", "apache_error", "alb", "regex", "raw"
-]
+FormatKind = Literal["json", "csv", "tsv", "combined", "common", "nginx_error", "apache_error", "alb", "regex", "raw"]
 
 SOURCE = "_source"
 """string: the source's name."""
@@ -56,3 +55,7 @@ class Format:
         return {name: value for name, value in asdict(self).items() if value != getattr(Format(), name)} | {
             "kind": self.kind
         }
+
+    def as_text(self) -> str:
+        """The same as JSON text."""
+        return json.dumps(self.as_dict(), separators=(",", ":"))

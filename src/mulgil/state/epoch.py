@@ -9,6 +9,11 @@ from __future__ import annotations
 from mulgil.errors import Conflict
 from mulgil.state.database import Database, Transaction
 
+
+class Fenced(Conflict):
+    """Another process has become the writer. This one stops; doing it again would fail again."""
+
+
 TABLES = "CREATE TABLE IF NOT EXISTS writer_epoch (name TEXT PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;"
 
 
@@ -31,10 +36,10 @@ class Epoch:
         return cls(name, rows[0][0])
 
     def check(self, transaction: Transaction) -> None:
-        """Raise `Conflict` where somebody else has become the writer since."""
+        """Raise `Fenced` where somebody else has become the writer since."""
         rows = transaction.execute("SELECT epoch FROM writer_epoch WHERE name = ?", (self.name,))
         if not rows or rows[0][0] != self.number:
-            raise Conflict(
+            raise Fenced(
                 f"another process has taken over as {self.name!r}",
                 hint="this one stops; only one `mulgil run` may work in a project",
             )

@@ -1,0 +1,257 @@
+"""Runs a line: a thread for each flow, one for the care of tables, one that watches, and the HTTP door.
+
+This is where a failing component is caught, named, and kept from stopping the good ones beside it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mulgil.app.wiring import Lake, Line, build_door, collector_settings
+from mulgil.delivery import Flow
+from mulgil.errors import Invalid, MulgilError, Overloaded, Retry
+from mulgil.sources import collector
+from mulgil.state import Fenced, KeyRing
+from mulgil.telemetry import Log, Metrics
+
+WATCH_S = 1.0
+CARE_PAUSE_S = 1.0
+TRIM_EVERY = 30
+RETRY_S_MAX = 30.0
+GRACE_S = 600.0
+"""How long files that no snapshot shows any more stay for queries that began before."""
+
+
+@dataclass
+class FlowState:
+    """How one flow fares."""
+
+    up: bool = True
+    error: str = ""
+    hint: str = ""
+
+
+class Service:
+    """`mulgil run`: everything of one project in one process."""
+
+    def __init__(self, lake: Lake, log: Log) -> None:
+        """Raises `Conflict` when the project runs already, `Invalid` when its address needs keys and there are none."""
+        self.metrics = Metrics()
+        self.log = log
+        self._lake = lake
+        self._keyring = KeyRing(lake.database, lake.clock)
+        self._settings = collector_settings(lake.project)
+        if not collector.is_loopback(self._settings.host) and self._keyring.is_empty():
+            raise Invalid(
+                f"{self._settings.host} can be reached by others, and there is no API key yet",
+                where="listen",
+                hint="`mulgil key create --grant write:<source>` makes one; or listen on 127.0.0.1",
+            )
+        self.line = Line(lake, self.metrics, log)
+        self.states = {name: FlowState() for name in self.line.flows}
+        self._overloaded: dict[str, MulgilError] = {}
+        self._wake = {name: threading.Event() for name in self.line.flows}
+        self._stop = threading.Event()
+        self.fenced = False
+        self._threads = [
+            threading.Thread(target=self._drive, args=(name, flow), name=f"flow-{name}")
+            for name, flow in self.line.flows.items()
+        ]
+        self._threads.append(threading.Thread(target=self._care, name="care"))
+        self._threads.append(threading.Thread(target=self._watch, name="watch"))
+        self._server: collector.Server | None = None
+        if self.line.streams:
+            try:
+                door = build_door(
+                    self.line,
+                    self._keyring,
+                    health=self.health,
+                    appended=lambda source: self._wake[source].set(),
+                    refuse=self._overloaded.get,
+                )
+                self._server = collector.Server(door, self._settings)
+            except BaseException:
+                self.line.close()
+                raise
+
+    @property
+    def url(self) -> str | None:
+        """Where events can be posted; None when no source takes any."""
+        return self._server.url if self._server else None
+
+    def start(self) -> None:
+        """Run everything."""
+        for thread in self._threads:
+            thread.start()
+        if self._server:
+            self._server.start()
+        self.log.info("started", url=self.url, sources=sorted(self.line.flows))
+
+    def wait(self, stop: threading.Event) -> None:
+        """Return when `stop` is set, or when another process has taken over."""
+        while not stop.is_set() and not self._stop.is_set():
+            self._lake.clock.wait(stop, 0.2)
+
+    def stop(self) -> None:
+        """Stop taking requests, deliver what is acknowledged, and close."""
+        if self._server:
+            self._server.stop()
+        self._stop.set()
+        for event in self._wake.values():
+            event.set()
+        for thread in self._threads:
+            thread.join()
+        self.line.close()
+        self.log.info("stopped")
+
+    def health(self) -> dict[str, Any]:
+        """What `/healthz` and `mulgil status` show."""
+        flows = {}
+        for name, flow in self.line.flows.items():
+            lag, state = flow.source.lag(), self.states[name]
+            flows[name] = {
+                "up": state.up,
+                "table": flow.target.table,
+                "waiting_bytes": lag.waiting_bytes,
+                "waiting_records": lag.waiting_records,
+                "lag_s": self._lag_s(lag.oldest_us),
+                "delivered_rows": int(self.metrics.value("mulgil_delivered_rows_total", name, flow.target.table)),
+                **({"error": state.error, "hint": state.hint} if state.error else {}),
+            }
+        ok = all(state.up for state in self.states.values())
+        return {"status": "ok" if ok else "failing", "sources": flows}
+
+    def _drive(self, name: str, flow: Flow) -> None:
+        """A flow's whole life."""
+        state, wake, failures = self.states[name], self._wake[name], 0
+        while True:
+            stopping = self._stop.is_set()
+            try:
+                busy = flow.step(flush=stopping)
+                failures, state.error, state.hint = 0, "", ""
+            except (Retry, Overloaded) as error:
+                failures += 1
+                state.error, state.hint = str(error.what), error.hint
+                self.log.warning("flow_waits", source=name, error=str(error), attempt=failures)
+                if stopping:
+                    return
+                self._lake.clock.wait(self._stop, min(RETRY_S_MAX, error.after_s * 2 ** min(failures, 10)))
+                continue
+            except Fenced as error:
+                self._give_up(name, error)
+                self.fenced = True
+                self._stop.set()
+                return
+            except MulgilError as error:
+                self._give_up(name, error)
+                return
+            except Exception as error:  # noqa: BLE001 (supervision: a fault in one flow must not stop the others)
+                self._give_up(name, error)
+                return
+            if stopping and not busy:
+                return
+            if not busy:
+                wake.wait(flow.wait_s())
+                wake.clear()
+
+    def _give_up(self, name: str, error: Exception) -> None:
+        state = self.states[name]
+        state.up, state.error = False, str(error)
+        state.hint = (
+            error.hint if isinstance(error, MulgilError) else "this is a fault of mulgil; the log has its trace"
+        )
+        trace = None if isinstance(error, MulgilError) else "".join(traceback.format_exception(error))
+        self.log.error("flow_stopped", source=name, error=str(error), **({"trace": trace} if trace else {}))
+
+    def _care(self) -> None:
+        """Compaction, one table after another, as long as there is anything to do."""
+        care = self.line.care(GRACE_S)
+        while not self._stop.is_set():
+            did_something = False
+            for name in self._lake.catalog.names():
+                if self._stop.is_set():
+                    return
+                try:
+                    report = care.step(name)
+                except Fenced:
+                    return
+                except MulgilError as error:
+                    self.log.warning("care_waits", table=name, error=str(error))
+                    continue
+                except Exception as error:  # noqa: BLE001 (supervision: compaction is never worth an outage)
+                    trace = "".join(traceback.format_exception(error))
+                    self.log.error("care_failed", table=name, error=str(error), trace=trace)
+                    continue
+                if report is not None and report.files_before:
+                    did_something = True
+                    self.metrics.count("mulgil_commits_total", 1, name, "replace")
+            if not did_something:
+                self._lake.clock.wait(self._stop, CARE_PAUSE_S)
+
+    def _watch(self) -> None:
+        """Gauges, limits and retention."""
+        rounds = 0
+        limits = self._lake.project.limits
+        while not self._stop.is_set():
+            for name, flow in self.line.flows.items():
+                lag = flow.source.lag()
+                self.metrics.set("mulgil_waiting_bytes", lag.waiting_bytes, name)
+                self.metrics.set("mulgil_lag_seconds", self._lag_s(lag.oldest_us), name)
+                self.metrics.set("mulgil_source_up", int(self.states[name].up), name)
+                if lag.waiting_bytes > limits.lag_mb * 2**20:
+                    waits = f"{lag.waiting_bytes // 2**20} MB of {name} wait for the lake"
+                    self._overloaded[name] = Overloaded(waits, hint="send again later", after_s=5)
+                else:
+                    self._overloaded.pop(name, None)
+            for name, one in self.line.streams.items():
+                self.metrics.set("mulgil_stream_bytes", one.size_bytes(), name)
+                if rounds % TRIM_EVERY == 0:
+                    one.trim(self._lake.clock.now_us())
+            self.metrics.set("mulgil_disk_free_bytes", shutil.disk_usage(self._lake.project.folder).free)
+            self.metrics.set("mulgil_resident_memory_bytes", resident_bytes())
+            rounds += 1
+            self._lake.clock.wait(self._stop, WATCH_S)
+
+    def _lag_s(self, oldest_us: int | None) -> float:
+        return 0.0 if oldest_us is None else max(0.0, (self._lake.clock.now_us() - oldest_us) / 1e6)
+
+
+def run_once(lake: Lake, log: Log, progress: Any = None) -> Metrics:
+    """Take in what is there, commit it, and return; `progress(line)` is called after each step.
+
+    Raises the first flow's error after all other flows are through.
+    """
+    metrics = Metrics()
+    line = Line(lake, metrics, log)
+    failed: MulgilError | None = None
+    try:
+        for flow in line.flows.values():
+            try:
+                while flow.step():
+                    if progress:
+                        progress(line)
+                flow.step(flush=True)
+            except MulgilError as error:
+                failed = failed or error
+            if progress:
+                progress(line)
+        for stream in line.streams.values():
+            stream.trim(lake.clock.now_us())
+    finally:
+        line.close()
+    if failed is not None:
+        raise failed
+    return metrics
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds (Linux; 0 elsewhere)."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    except OSError:
+        return 0

@@ -1,0 +1,256 @@
+"""Blocks to rows: everything about a delivery that needs no table and changes nothing.
+
+Called by the flow with what it polled. The answer holds the rows for the table, the rows for its quarantine, and what the
+state must say once both are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mulgil.delivery import keys, ledger
+from mulgil.delivery.decode import Decoded
+from mulgil.delivery.positions import Part
+from mulgil.errors import Broken
+from mulgil.record import PLACE_BITS, Block, Mark, Records
+from mulgil.schema import INGESTED_AT, POSITION, SOURCE, Format
+
+Decode = Callable[[Format | None, Records], Decoded]
+"""Decode records of a format (None: the source's own) to columns."""
+
+TIMESTAMPTZ = pa.timestamp("us", "UTC")
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        (SOURCE, pa.string()),
+        (POSITION, pa.int64()),
+        (INGESTED_AT, TIMESTAMPTZ),
+        ("reason", pa.string()),
+        ("raw", pa.binary()),
+        ("format", pa.string()),
+        ("origin", pa.string()),
+    ]
+)
+"""Columns of every quarantine table: `raw` is the record as it came, `format` a JSON object, `origin` a path or host."""
+
+
+@dataclass
+class Prepared:
+    """What one delivery brings."""
+
+    rows: pa.Table | None
+    """Decoded columns and `_source`, `_position`, `_ingested_at`; None: no row."""
+    quarantine: pa.Table | None
+    """Rows of `QUARANTINE_SCHEMA`; None: no row."""
+    entries: dict[int, ledger.Entry]
+    """Ledger entries by hour."""
+    parts: dict[str, Part]
+    """The parts' new state."""
+    digests: list[bytes] = field(default_factory=list)
+    """Idempotency keys that are used up now."""
+    notices: list[str] = field(default_factory=list)
+    """What the decoders want an operator to know (a type conflict, a full table)."""
+
+
+@dataclass
+class _Group:
+    """Blocks of one format: their accepted records, with position, time and origin of each."""
+
+    records: list[Records] = field(default_factory=list)
+    positions: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    arrived: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
+
+
+class Preparation:
+    """One delivery in the making: add blocks, then `finish`."""
+
+    def __init__(self, source: str, parts: Mapping[str, Part], known_keys: Callable[[Sequence[bytes]], set[bytes]]):
+        self._source = source
+        self._before = parts
+        self._parts: dict[str, Part] = {}
+        self._known_keys = known_keys
+        self._entries: dict[int, ledger.Entry] = {}
+        self._groups: dict[Format | None, _Group] = {}
+        self._digests: set[bytes] = set()
+
+    def add(self, blocks: Sequence[Block]) -> None:
+        """Take blocks in, in the order in which the source gave them."""
+        asked = [keys.digest(one.key) for block in blocks for one in block.keys]
+        known = self._known_keys(asked) if asked else set()
+        for block in blocks:
+            self._add(block, known)
+
+    def finish(self, decode: Decode, fresh: Callable[[pa.Table], npt.NDArray[np.bool_] | None]) -> Prepared:
+        """Decode everything. `fresh` says which rows have an event id that is new; None: all."""
+        tables: list[pa.Table] = []
+        kept: list[pa.Table] = []
+        notices: list[str] = []
+        for one_format, group in self._groups.items():
+            records = _joined(group.records)
+            positions, arrived = np.concatenate(group.positions), np.concatenate(group.arrived)
+            decoded = decode(one_format, records)
+            if len(decoded.index) + len(decoded.bad) != len(records):
+                raise Broken(f"{len(records)} records became {len(decoded.index)} rows and {len(decoded.bad)} bad ones")
+            notices += decoded.notices
+            if decoded.bad:
+                kept.append(self._kept_back(decoded, records, positions, arrived, one_format, group))
+            if len(decoded.index):
+                tables.append(
+                    _with_origin(decoded.rows, self._source, positions[decoded.index], arrived[decoded.index])
+                )
+        rows = pa.concat_tables(tables, promote_options="permissive") if tables else None
+        if rows is not None and (mask := fresh(rows)) is not None and not mask.all():
+            self._count(_arrived_of(rows)[~mask], "deduplicated")
+            rows = rows.filter(pa.array(mask))
+        if rows is not None:
+            self._count(_arrived_of(rows), "rows_out")
+        return Prepared(
+            rows if rows is not None and rows.num_rows else None,
+            pa.concat_tables(kept) if kept else None,
+            self._entries,
+            self._parts,
+            sorted(self._digests),
+            list(dict.fromkeys(notices)),
+        )
+
+    def _add(self, block: Block, known: set[bytes]) -> None:
+        entry = self._entry(block.arrived_us)
+        entry.bytes_unreadable += block.unreadable_bytes
+        part = self._part(block.part, block)
+        records = block.records
+        if block.unit == "record":
+            places = np.arange(block.place, block.place + len(records), dtype=np.int64)
+            if block.mark.place != block.place + len(records):
+                raise Broken(
+                    f"{len(records)} records lie where {block.mark.place - block.place} were accepted",
+                    where=f"{self._source}/{block.part} at {block.place}",
+                )
+        else:
+            places = block.place + records.starts
+        accepted = places >= part.place
+        entry.records_in += len(records)
+        if block.unit == "byte":
+            entry.bytes_skipped += max(0, block.place - part.place)
+            entry.bytes_read += max(0, block.mark.place - max(part.place, block.place))
+        else:
+            entry.bytes_read += len(block.payload)
+        for one in block.keys:
+            digest = keys.digest(one.key)
+            if digest in known or digest in self._digests:
+                accepted[one.first : one.first + one.count] = False
+            else:
+                self._digests.add(digest)
+        self._advance(block.mark, part)
+        if block.stream_mark is not None:
+            shard = self._part(block.stream_mark.part, block, unit="record")
+            self._advance(block.stream_mark, shard)
+        if not accepted.all():
+            entry.deduplicated += int(len(records) - accepted.sum())
+            index = np.flatnonzero(accepted)
+            records, places = _only(records, index), places[index]
+        if len(records):
+            group = self._groups.setdefault(block.format, _Group())
+            group.records.append(records)
+            group.positions.append((part.number << PLACE_BITS) | places)
+            group.arrived.append(np.full(len(records), block.arrived_us, dtype=np.int64))
+            group.origins.append(block.origin)
+
+    def _part(self, name: str, block: Block, unit: str | None = None) -> Part:
+        if name not in self._parts:
+            before = self._before.get(name)
+            if before is not None:
+                self._parts[name] = Part(before.number, before.unit, before.place, before.detail)
+            else:
+                taken = {part.number for part in (*self._before.values(), *self._parts.values())}
+                number = max(taken, default=-1) + 1
+                self._parts[name] = Part(number, "record" if unit == "record" else block.unit, 0)
+        return self._parts[name]
+
+    def _advance(self, mark: Mark, part: Part) -> None:
+        if mark.place >= part.place:
+            part.place, part.detail = mark.place, mark.detail
+
+    def _kept_back(
+        self,
+        decoded: Decoded,
+        records: Records,
+        positions: npt.NDArray[np.int64],
+        arrived: npt.NDArray[np.int64],
+        one_format: Format | None,
+        group: _Group,
+    ) -> pa.Table:
+        index = np.array([bad.index for bad in decoded.bad], dtype=np.int64)
+        self._count(arrived[index], "quarantined")
+        bounds = np.cumsum([len(records) for records in group.records])
+        origins = [group.origins[block] for block in np.searchsorted(bounds, index, side="right")]
+        declared = _format_text(one_format)
+        return pa.table(
+            [
+                pa.repeat(pa.scalar(self._source), len(index)),
+                positions[index],
+                pa.array(arrived[index]).cast(TIMESTAMPTZ),
+                [bad.reason for bad in decoded.bad],
+                pa.array([records[one] for one in index], pa.binary()),
+                pa.repeat(pa.scalar(declared, pa.string()), len(index)),
+                pa.array(origins, pa.string()),
+            ],
+            schema=QUARANTINE_SCHEMA,
+        )
+
+    def _count(self, arrived: npt.NDArray[np.int64], what: str) -> None:
+        hours, counts = np.unique(arrived // ledger.HOUR_US, return_counts=True)
+        for hour, count in zip(hours.tolist(), counts.tolist(), strict=True):
+            entry = self._entry(hour * ledger.HOUR_US)
+            setattr(entry, what, getattr(entry, what) + count)
+
+    def _entry(self, arrived_us: int) -> ledger.Entry:
+        return self._entries.setdefault(arrived_us // ledger.HOUR_US * ledger.HOUR_US, ledger.Entry())
+
+
+def _only(records: Records, index: npt.NDArray[np.int64]) -> Records:
+    """Some of the records, in a buffer that holds no others (decoders read buffers whole). Copies run by run."""
+    if not len(index):
+        return Records(b"", index, index)
+    breaks = np.flatnonzero(np.diff(index) != 1)
+    firsts, lasts = index[np.append(0, breaks + 1)], index[np.append(breaks, len(index) - 1)]
+    pieces = []
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        start, end = int(records.starts[first]), int(records.ends[last])
+        run = slice(first, last + 1)
+        pieces.append(Records(bytes(records.data[start:end]), records.starts[run] - start, records.ends[run] - start))
+    return _joined(pieces)
+
+
+def _joined(records: list[Records]) -> Records:
+    """Records of many buffers in one, line by line."""
+    if len(records) == 1:
+        return records[0]
+    lines = [one.data if one.data[-1:] == b"\n" else one.data + b"\n" for one in records]
+    bases = np.concatenate(([0], np.cumsum([len(line) for line in lines])[:-1]))
+    return Records(
+        b"".join(lines),
+        np.concatenate([one.starts + base for one, base in zip(records, bases, strict=True)]),
+        np.concatenate([one.ends + base for one, base in zip(records, bases, strict=True)]),
+    )
+
+
+def _with_origin(
+    rows: pa.Table, source: str, positions: npt.NDArray[np.int64], arrived: npt.NDArray[np.int64]
+) -> pa.Table:
+    rows = rows.append_column(SOURCE, pa.repeat(pa.scalar(source), rows.num_rows))
+    rows = rows.append_column(POSITION, pa.array(positions))
+    return rows.append_column(INGESTED_AT, pa.array(arrived).cast(TIMESTAMPTZ))
+
+
+def _arrived_of(rows: pa.Table) -> npt.NDArray[np.int64]:
+    return rows.column(INGESTED_AT).cast(pa.int64()).to_numpy()
+
+
+def _format_text(one_format: Format | None) -> str | None:
+    return None if one_format is None else one_format.as_text()

@@ -1,0 +1,49 @@
+"""How one delivery reads its records: in which format, to which columns, and which of them is the time."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from mulgil.catalog import Catalog
+from mulgil.delivery import decode
+from mulgil.delivery.decode import Decoded
+from mulgil.delivery.settings import Target
+from mulgil.record import Records
+from mulgil.schema import INGESTED_AT, POSITION, SOURCE, Format
+
+TIME_PROPERTY = "mulgil.time"
+"""The table property that names the event-time column, once it was found."""
+
+
+class Reading:
+    """Columns and time of the table as they are now, growing with what is decoded."""
+
+    def __init__(self, catalog: Catalog, target: Target) -> None:
+        self._target = target
+        table = catalog.find(target.table)
+        self._columns = pa.schema([]) if table is None else table.arrow_schema
+        self.time = target.time or (None if table is None else table.properties.get(TIME_PROPERTY))
+        self._new = table is None
+
+    def decode(self, one_format: Format | None, records: Records) -> Decoded:
+        """Columns of records of one format; later formats of one delivery fit the columns of earlier ones."""
+        decoded = self._decode(one_format, records)
+        if self._new and self.time is None and (found := decode.find_time(decoded.rows)) is not None:
+            self.time = found
+            decoded = self._decode(one_format, records)
+        self._new = False
+        added = [field for field in decoded.rows.schema if field.name not in self._columns.names]
+        self._columns = pa.unify_schemas([self._columns.remove_metadata(), pa.schema(added)])
+        return decoded
+
+    def _decode(self, one_format: Format | None, records: Records) -> Decoded:
+        reserved = (SOURCE, POSITION, INGESTED_AT)
+        columns = pa.schema([field.remove_metadata() for field in self._columns if field.name not in reserved])
+        made = decode.decoder(
+            one_format or self._target.format,
+            columns,
+            declared=self._target.columns,
+            time=self.time,
+            strict=self._target.strict,
+        )
+        return made.decode(records)

@@ -1,0 +1,145 @@
+"""How far each file of each agent has been taken in, so that whatever an agent sends again is stored once.
+
+The truth is the state's position together with what lies in the stream behind it; this is that truth in memory. It is asked
+for once per file generation and kept up with every append.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import json
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mulgil.errors import Invalid
+from mulgil.record import Records
+from mulgil.schema import Format
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """A range of one file generation, as an agent sends it."""
+
+    host: str
+    path: str
+    generation: str
+    offset: int
+    length: int
+    payload: bytes
+    starts: tuple[int, ...] | None
+    """Where records start in the payload; None: records are lines."""
+    format: Format | None
+    unreadable: int
+    count: int
+
+    def after(self, offset: int) -> Shipment:
+        """The part that begins at `offset`; the whole where it begins there or later."""
+        skip = min(max(0, offset - self.offset), self.length)
+        if not skip:
+            return self
+        starts = None if self.starts is None else tuple(one - skip for one in self.starts if one >= skip)
+        payload = self.payload[skip:] if skip < self.length else b""
+        return replace(
+            self,
+            offset=self.offset + skip,
+            length=self.length - skip,
+            payload=payload,
+            starts=starts,
+            count=_count(payload, starts),
+        )
+
+    def meta(self) -> bytes:
+        """What the stream keeps beside the payload."""
+        about: dict[str, Any] = {
+            "generation": self.generation,
+            "offset": self.offset,
+            "length": self.length,
+            "host": self.host,
+            "path": self.path,
+        }
+        if self.format is not None:
+            about["format"] = self.format.as_dict()
+        if self.unreadable:
+            about["unreadable"] = self.unreadable
+        if self.starts is not None:
+            deltas = np.diff(np.array(self.starts, dtype=np.int64), prepend=0).astype("<u4")
+            about["starts"] = b64encode(deltas.tobytes()).decode()
+        return json.dumps(about, separators=(",", ":")).encode()
+
+
+def read_shipment(headers: Any, body: bytes) -> Shipment:
+    """A shipment from its request. Raises `Invalid` where a header is missing or the bytes are not those that were sent."""
+
+    def header(name: str) -> str:
+        value = headers.get(name)
+        if value is None:
+            raise Invalid(f"the header {name} is missing", hint="this address is for `mulgil agent`")
+        return str(value)
+
+    try:
+        offset, length = int(header("mulgil-offset")), int(header("mulgil-length"))
+        crc = int(header("mulgil-crc32"), 16)
+        unreadable = int(headers.get("mulgil-unreadable") or 0)
+        starts = _starts(headers.get("mulgil-starts"))
+        said = headers.get("mulgil-format")
+        declared = Format.of(json.loads(said)) if said else None
+    except (ValueError, binascii.Error, TypeError) as error:
+        raise Invalid(f"a header of the agent is damaged: {error}") from error
+    if len(body) != length or zlib.crc32(body) != crc:
+        raise Invalid(f"the body is not the {length} bytes that were sent", hint="it is sent again")
+    if offset < 0 or unreadable < 0 or (starts is not None and any(not 0 <= one < length for one in starts)):
+        raise Invalid("an offset lies outside the range that was sent")
+    payload = body if body.endswith(b"\n") or not body else body + b"\n"
+    return Shipment(
+        header("mulgil-host"),
+        header("mulgil-path"),
+        header("mulgil-generation"),
+        offset,
+        length,
+        payload,
+        starts,
+        declared,
+        unreadable,
+        _count(payload, starts),
+    )
+
+
+class Receipts:
+    """High-water marks of all agents' files."""
+
+    def __init__(self, stored: Callable[[str, str], int]) -> None:
+        """`stored(source, generation)` answers the mark that state and stream hold."""
+        self._stored = stored
+        self._offsets: dict[tuple[str, str], int] = {}
+        self._turns: dict[tuple[str, str], asyncio.Lock] = {}
+
+    def offset(self, source: str, generation: str) -> int:
+        """The first byte that has not been taken in; 0 for a file that is not known."""
+        key = (source, generation)
+        if key not in self._offsets:
+            self._offsets[key] = self._stored(source, generation)
+        return self._offsets[key]
+
+    def advance(self, source: str, generation: str, offset: int) -> None:
+        """The bytes before `offset` are durable."""
+        self._offsets[source, generation] = offset
+
+    def turn(self, source: str, generation: str) -> asyncio.Lock:
+        """Requests for one file are taken one after another: a repeated one waits for the first to be durable."""
+        return self._turns.setdefault((source, generation), asyncio.Lock())
+
+
+def _starts(text: str | None) -> tuple[int, ...] | None:
+    if not text:
+        return None
+    return tuple(np.cumsum(np.frombuffer(b64decode(text, validate=True), dtype="<u4").astype(np.int64)).tolist())
+
+
+def _count(payload: bytes, starts: tuple[int, ...] | None) -> int:
+    return len(Records.of_lines(payload)) if starts is None else len(starts)
