@@ -1,0 +1,35 @@
+"""Iceberg tables, written leanly: what a commit costs follows its new files, not the table's age.
+
+Delivery writes files and stages appends; the catalog keeps the pointers and fills `Pointer`; query plans from
+`Table.files()`. The caller holds the table's lock from staging to the swap of the pointer. Not here: names of tables,
+transactions, when to compact.
+"""
+
+from mulgil.table.commit import Pointer, Staged, abandoned, stage_append, stage_replace
+from mulgil.table.evolve import Evolution, evolve
+from mulgil.table.expire import Garbage, sweepable
+from mulgil.table.files import write_files
+from mulgil.table.manifest import ColumnStatistics, DataFile, LiveFile
+from mulgil.table.metadata import Snapshot, Table, load, new
+from mulgil.table.settings import TableSettings
+
+__all__ = [
+    "ColumnStatistics",
+    "DataFile",
+    "Evolution",
+    "Garbage",
+    "LiveFile",
+    "Pointer",
+    "Snapshot",
+    "Staged",
+    "Table",
+    "TableSettings",
+    "abandoned",
+    "evolve",
+    "load",
+    "new",
+    "stage_append",
+    "stage_replace",
+    "sweepable",
+    "write_files",
+]
