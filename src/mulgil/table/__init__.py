@@ -6,15 +6,18 @@ transactions, when to compact.
 """
 
 from mulgil.table.commit import Pointer, Staged, abandoned, stage_append, stage_replace
+from mulgil.table.compact import Compaction, plan_compaction, rewrite
 from mulgil.table.evolve import Evolution, evolve
 from mulgil.table.expire import Garbage, sweepable
 from mulgil.table.files import write_files
 from mulgil.table.manifest import ColumnStatistics, DataFile, LiveFile
 from mulgil.table.metadata import Snapshot, Table, load, new
+from mulgil.table.read import scan
 from mulgil.table.settings import TableSettings
 
 __all__ = [
     "ColumnStatistics",
+    "Compaction",
     "DataFile",
     "Evolution",
     "Garbage",
@@ -28,6 +31,9 @@ __all__ = [
     "evolve",
     "load",
     "new",
+    "plan_compaction",
+    "rewrite",
+    "scan",
     "stage_append",
     "stage_replace",
     "sweepable",

@@ -98,7 +98,7 @@ def stage_replace(
     *,
     settings: TableSettings,
     now_us: int,
-    kind: Literal["replace", "overwrite"] = "replace",
+    operation: Literal["replace", "overwrite"] = "replace",
     summary: Mapping[str, str] | None = None,
     properties: Mapping[str, str] | None = None,
 ) -> Staged:
@@ -124,7 +124,7 @@ def stage_replace(
         raise Conflict(f"{len(lost)} files are not in the table any more, such as {lost[0]}", where=table.name)
     made: list[Manifest] = []
     written: list[tuple[str, bytes]] = []
-    oldest = min((file.sequence_number for file in deleted), default=None) if kind == "replace" else None
+    oldest = min((file.sequence_number for file in deleted), default=None) if operation == "replace" else None
     for spec_id in sorted({table.spec.spec_id, *(file.spec_id for file in found)}):
         mine = [file for file in found if file.spec_id == spec_id]
         new = added if spec_id == table.spec.spec_id else ()
@@ -138,10 +138,10 @@ def stage_replace(
         )  # fmt: skip
         made.append(manifest)
         written.append((manifest.path, data))
-    snapshot = _Change(snapshot_id, sequence, kind, [*made, *kept], added, deleted, dict(summary or {}))
+    snapshot = _Change(snapshot_id, sequence, operation, [*made, *kept], added, deleted, dict(summary or {}))
     garbage = [Garbage(one.path, one.sequence_number, sequence) for one in touched]
     garbage += [Garbage(file.path, file.added_sequence, sequence) for file in deleted]
-    return _finish(store, table, kind, snapshot, written, garbage, settings, now_us, properties)
+    return _finish(store, table, operation, snapshot, written, garbage, settings, now_us, properties)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,6 +18,7 @@ from pyiceberg.manifest import (
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.types import DecimalType, NestedField, PrimitiveType, StructType
+from pyiceberg.utils.decimal import decimal_required_bytes
 from pyiceberg.utils.schema_conversion import AvroSchemaConversion
 
 from mulgil.table import avro
@@ -147,14 +147,9 @@ def _leaves(fields: Sequence[NestedField], prefix: str, repeated: bool) -> Itera
 
 
 def _unscaled(value: Decimal, type_: DecimalType) -> bytes:
-    size = _fixed_size(type_.precision)
+    size = decimal_required_bytes(type_.precision)
     return int(value.scaleb(type_.scale)).to_bytes(size, "big", signed=True)
 
 
 def _scaled(data: bytes, type_: DecimalType) -> Decimal:
     return Decimal(int.from_bytes(data, "big", signed=True)).scaleb(-type_.scale)
-
-
-def _fixed_size(precision: int) -> int:
-    """Bytes that hold every decimal of so many digits."""
-    return (math.ceil(precision * math.log2(10)) + 8) // 8
