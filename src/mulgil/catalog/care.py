@@ -68,7 +68,7 @@ class Care:
             self._exchange(name, plan, added)
         except Conflict:
             for file in added:
-                self._catalog.store.delete(file.file_path)
+                self._catalog.store.delete(file.path)
             raise
         return CareReport(name, len(plan.files), len(added), sum(file.size_bytes for file in plan.files), deleted)
 

@@ -170,7 +170,7 @@ class Committer:
     ) -> None:
         """Files of a change that did not happen."""
         paths = [path for one in staged for path in table.abandoned(one)]
-        paths += [file.file_path for _, files in written.values() for file in files]
+        paths += [file.path for _, files in written.values() for file in files]
         for path in paths:
             self._catalog.store.delete(path)
 
