@@ -69,7 +69,7 @@ class Line:
         self.lake = lake
         self.metrics = metrics
         self.log = log
-        self._lock = ProjectLock(lake.project)
+        self._lock = ProjectLock(lake.project.state)
         self.streams: dict[str, stream.EmbeddedStream] = {}
         self.flows: dict[str, delivery.Flow] = {}
         try:

@@ -83,7 +83,7 @@ class Catalog:
         return {name: self._at(name, location) for name, location in locations.items()}
 
     def swap(self, transaction: Transaction, staged: table.Staged, now_us: int) -> None:
-        """Make a staged change the table, inside the caller's transaction. Raises `Conflict` if it is not the newest."""
+        """Make a staged change the table, in the caller's transaction. Raises `Conflict` if it is not the newest."""
         name = checked_name(staged.table.name)
         namespace, short = name.split(".")
         after = staged.table.metadata_location

@@ -1,7 +1,7 @@
 """The one transaction: tables' pointers, parts' positions, keys, ids and the ledger change together or not at all.
 
-Whatever happens to the process, a restart reads one row per part and goes on from there: what was not committed is polled
-again, what was committed is not.
+Whatever happens to the process, a restart reads one row per part and goes on from there: what was not committed is
+polled again, what was committed is not.
 """
 
 from __future__ import annotations

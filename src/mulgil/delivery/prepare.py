@@ -1,7 +1,7 @@
 """Blocks to rows: everything about a delivery that needs no table and changes nothing.
 
-Called by the flow with what it polled. The answer holds the rows for the table, the rows for its quarantine, and what the
-state must say once both are committed.
+Called by the flow with what it polled. The answer holds the rows for the table, the rows for its quarantine, and what
+the state must say once both are committed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ QUARANTINE_SCHEMA = pa.schema(
         ("origin", pa.string()),
     ]
 )
-"""Columns of every quarantine table: `raw` is the record as it came, `format` a JSON object, `origin` a path or host."""
+"""Columns of quarantine tables: `raw` is the record as it came, `format` a JSON object, `origin` a path or a host."""
 
 
 @dataclass
@@ -249,7 +249,8 @@ def _with_origin(
 
 
 def _arrived_of(rows: pa.Table) -> npt.NDArray[np.int64]:
-    return rows.column(INGESTED_AT).cast(pa.int64()).to_numpy()
+    found: npt.NDArray[np.int64] = rows.column(INGESTED_AT).cast(pa.int64()).to_numpy()
+    return found
 
 
 def _format_text(one_format: Format | None) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from mulgil.catalog import Catalog
@@ -9,7 +11,7 @@ from mulgil.delivery import decode
 from mulgil.delivery.decode import Decoded
 from mulgil.delivery.settings import Target
 from mulgil.record import Records
-from mulgil.schema import INGESTED_AT, POSITION, SOURCE, Format
+from mulgil.schema import INGESTED_AT, POSITION, RESCUED, SOURCE, Format
 
 TIME_PROPERTY = "mulgil.time"
 """The table property that names the event-time column, once it was found."""
@@ -31,6 +33,9 @@ class Reading:
         if self._new and self.time is None and (found := decode.find_time(decoded.rows)) is not None:
             self.time = found
             decoded = self._decode(one_format, records)
+        if self._new and RESCUED not in decoded.rows.column_names:  # so that a query may name it from the first day on
+            nothing = pa.nulls(decoded.rows.num_rows, pa.string())
+            decoded = replace(decoded, rows=decoded.rows.append_column(RESCUED, nothing))
         self._new = False
         added = [field for field in decoded.rows.schema if field.name not in self._columns.names]
         self._columns = pa.unify_schemas([self._columns.remove_metadata(), pa.schema(added)])

@@ -4,8 +4,8 @@ A commit adds one small run inside its transaction. Runs of one day and size are
 with a handful; days that are no longer remembered are dropped whole. A look-up is a binary search of sorted hashes in
 sorted runs, all of it in numpy. 25 million ids a day take 400 MB of disk a day, mapped and not loaded.
 
-The hash is two independent 64-bit mixes of the id's words (the multiply-xorshift of MurmurHash3's finaliser). Two of 200
-million ids collide with a probability below 1e-21.
+The hash is two independent 64-bit mixes of the id's words (the multiply-xorshift of MurmurHash3's finaliser). Two of
+200 million ids collide with a probability below 1e-21.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class Seen:
 
 
 def _contains(run: Hashes, ordered: Hashes) -> npt.NDArray[np.bool_]:
-    """bool[len(ordered)]: which of the sorted hashes are in the sorted run. The shorter side is searched in the longer."""
+    """bool[len(ordered)]: which of the sorted hashes are in the sorted run. The shorter is searched in the longer."""
     found = np.zeros(len(ordered), dtype=bool)
     if len(run) < len(ordered):
         places = np.searchsorted(ordered[:, 0], run[:, 0], side="left")

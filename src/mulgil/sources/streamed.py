@@ -1,7 +1,7 @@
 """A stream as a source: what the collector put in comes out as blocks, from any position.
 
-Frames are handed on as they lie on the disk. A frame of plain records is one block of its shard; a run that a remote agent
-sent is a block of the agent's file generation, and carries the shard's position beside its own.
+Frames are handed on as they lie on the disk. A frame of plain records is one block of its shard; a run that a remote
+agent sent is a block of the agent's file generation, and carries the shard's position beside its own.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """All or nothing, on disk when the block is left. Raises `Retry` when another process holds the file too long."""
+        """All or nothing, on disk when the block is left. Raises `Retry` when another process holds it too long."""
         with self._writing, _named(self.path):
             connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")

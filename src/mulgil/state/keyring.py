@@ -78,7 +78,7 @@ class KeyRing:
                 raise Missing(f"there is no key {identity}", hint="`mulgil key list` shows them")
         self._read_s = None
 
-    def keys(self) -> list[ApiKey]:
+    def all_keys(self) -> list[ApiKey]:
         """All keys, oldest first."""
         with self._database.read() as read:
             rows = read.execute("SELECT id, digest, grants, created_us FROM api_key ORDER BY created_us, id")
@@ -98,6 +98,6 @@ class KeyRing:
         now_s = self._clock.monotonic_s()
         with self._lock:
             if self._read_s is None or now_s - self._read_s > REFRESH_S:
-                self._keys = {key.id: key for key in self.keys()}
+                self._keys = {key.id: key for key in self.all_keys()}
                 self._read_s = now_s
             return self._keys

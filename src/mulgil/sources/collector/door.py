@@ -231,7 +231,7 @@ class Door:
         return bytes(data)
 
     def _may(self, scope: Any, asked: Mapping[str, list[str]], grant: str) -> None:
-        """Check the API key: `Authorization: Bearer`, or for beacons (which have no headers) `?key=` or `?api_secret=`."""
+        """Check the API key: `Authorization: Bearer`, or `?key=`, `?api_secret=` for beacons, which have no headers."""
         said = scope.headers.get("authorization") or ""
         key = said[7:].strip() if said[:7].lower() == "bearer " else ""
         key = key or asked.get("key", [""])[0] or asked.get("api_secret", [""])[0]

@@ -1,7 +1,7 @@
 """How far each file of each agent has been taken in, so that whatever an agent sends again is stored once.
 
-The truth is the state's position together with what lies in the stream behind it; this is that truth in memory. It is asked
-for once per file generation and kept up with every append.
+The truth is the state's position together with what lies in the stream behind it; this is that truth in memory. It is
+asked for once per file generation and kept up with every append.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class Shipment:
 
 
 def read_shipment(headers: Any, body: bytes) -> Shipment:
-    """A shipment from its request. Raises `Invalid` where a header is missing or the bytes are not those that were sent."""
+    """A shipment from its request. Raises `Invalid` where a header is missing or the bytes are not those that were
+    sent."""
 
     def header(name: str) -> str:
         value = headers.get(name)

@@ -1,0 +1,40 @@
+"""The ledger as tables, and the comparison of the books with what is really there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pyarrow as pa
+
+from mulgil import catalog, delivery
+from mulgil.app.wiring import Lake
+
+_COUNTS = [(name, pa.int64()) for name in delivery.ledger.COUNTED]
+LEDGER_SCHEMA = pa.schema(
+    [("source", pa.string()), ("table", pa.string()), ("hour", pa.timestamp("us", "UTC")), *_COUNTS]
+)
+"""Columns of the relation `mulgil.ledger`: one row for each source, table and hour of arrival."""
+
+
+def books(lake: Lake, *, by_hour: bool = True) -> pa.Table:
+    """The ledger; without hours, sums."""
+    rows: dict[tuple[str, str, int], delivery.ledger.Entry] = {}
+    for source, table, hour, entry in delivery.ledger.read(lake.database):
+        rows.setdefault((source, table, hour if by_hour else 0), delivery.ledger.Entry()).add(entry)
+    made = pa.Table.from_pylist(
+        [{"source": key[0], "table": key[1], "hour": key[2], **asdict(entry)} for key, entry in rows.items()],
+        schema=LEDGER_SCHEMA,
+    )
+    return made if by_hour else made.drop_columns(["hour"])
+
+
+def balance(lake: Lake) -> list[delivery.ledger.Difference]:
+    """Where the books and the tables differ, as both were at one moment."""
+    with lake.database.read():  # one view for the pointers, the ledger and the positions
+        names = lake.catalog.names()
+        counts = {name: table.record_count for name, table in lake.catalog.load_all(names).items()}
+        kept = {
+            name: catalog.quarantine_of(name)
+            for name in {table for _, table, *_ in delivery.ledger.read(lake.database)}
+        }
+        return delivery.ledger.check(lake.database, counts, kept)

@@ -1,0 +1,150 @@
+"""Ways for `mulgil send` to get events acknowledged: over HTTP to a server, or straight into the stream without one."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+from hashlib import blake2b
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from mulgil.app.project_lock import ProjectLock
+from mulgil.app.settings import HttpSourceSettings, ProjectSettings, load_project
+from mulgil.app.wiring import open_lake, open_stream
+from mulgil.clock import Clock, SystemClock
+from mulgil.errors import Conflict, Invalid, Missing, MulgilError, Retry
+from mulgil.sources.collector import read_events
+from mulgil.stream import Answer
+
+TIMEOUT_S = 30.0
+TRIES = 8
+
+
+class Sender(Protocol):
+    """Takes batches of events."""
+
+    where: str
+
+    def send(self, batch: bytes) -> int:
+        """How many events are acknowledged, which means durable. Raises `Invalid`, or `Retry` after many tries."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
+
+
+def sender_for(source: str, url: str | None, key: str, project: Path | None) -> Sender:
+    """The way that works here and now. Raises `Missing` for a source that is not declared."""
+    if url is not None:
+        return HttpSender(url, source, key)
+    settings = load_project(project)
+    declared = settings.sources.get(source)
+    if not isinstance(declared, HttpSourceSettings):
+        known = ", ".join(name for name, one in settings.sources.items() if one.type == "http") or "none"
+        raise Missing(f"there is no http source {source}", where=str(settings.file), hint=f"http sources: {known}")
+    try:
+        return StreamSender(settings, source, declared)
+    except Conflict:  # somebody runs the project: then there is a server
+        scheme = "https" if settings.tls else "http"
+        return HttpSender(f"{scheme}://{settings.listen}", source, key)
+
+
+class HttpSender:
+    """To a server. A batch has a key made from its place and content, so that a lost answer doubles nothing."""
+
+    def __init__(self, url: str, source: str, key: str, clock: Clock | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Invalid(
+                f"{url!r} is not a server's URL", hint="such as https://lake.example.com or http://127.0.0.1:7410"
+            )
+        self.where = url
+        self._path = f"{parts.path.rstrip('/')}/v1/{source}"
+        self._key = key
+        self._clock = clock or SystemClock()
+        self._number = 0
+        self._connection = (
+            http.client.HTTPSConnection(
+                parts.hostname, parts.port, timeout=TIMEOUT_S, context=ssl.create_default_context()
+            )
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_S)
+        )
+
+    def send(self, batch: bytes) -> int:
+        digest = blake2b(batch, digest_size=16).hexdigest()
+        headers = {"content-type": "application/x-ndjson", "idempotency-key": f"send-{self._number}-{digest}"}
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        self._number += 1
+        error: MulgilError = Retry("no answer", where=self.where)
+        for attempt in range(TRIES):
+            pause_s = min(10.0, 0.2 * 2**attempt)
+            try:
+                self._connection.request("POST", self._path, batch, headers)
+                response = self._connection.getresponse()
+                body = response.read()
+            except (OSError, http.client.HTTPException) as lost:
+                self._connection.close()
+                error = Retry(f"cannot reach the server: {lost}", where=self.where, hint="is `mulgil run` running?")
+            else:
+                if response.status == 202:
+                    return int(json.loads(body)["accepted"])
+                error = _error_of(response.status, body, self.where)
+                if response.status not in (429, 502, 503, 504):
+                    raise error
+                pause_s = float(response.headers.get("retry-after") or pause_s)
+            self._clock.wait(threading.Event(), pause_s)
+        raise error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class StreamSender:
+    """Into the stream of a project that nobody runs at present."""
+
+    def __init__(self, project: ProjectSettings, source: str, declared: HttpSourceSettings) -> None:
+        """Raises `Conflict` when the project is running."""
+        self._lock = ProjectLock(project.state)
+        self._lake = open_lake(project)
+        self._stream = open_stream(self._lake, source, declared)
+        self._number = 0
+        self.where = f"{project.stream.path / source} (`mulgil run` delivers them)"
+
+    def send(self, batch: bytes) -> int:
+        body = read_events(batch)
+        answered = threading.Event()
+        answers: list[Answer] = []
+
+        def done(answer: Answer) -> None:
+            answers.append(answer)
+            answered.set()
+
+        digest = blake2b(batch, digest_size=16).hexdigest()
+        key = f"send-{self._number}-{digest}"
+        self._number += 1
+        self._stream.append(body.payload, body.count, shard=self._stream.shard_for(key), key=key, done=done)
+        answered.wait()
+        if isinstance(answers[0], MulgilError):
+            raise answers[0]
+        return answers[0].count
+
+    def close(self) -> None:
+        self._stream.close()
+        self._lake.close()
+        self._lock.release()
+
+
+def _error_of(status: int, body: bytes, where: str) -> MulgilError:
+    try:
+        said = json.loads(body)
+        what, hint = str(said["error"]), str(said.get("hint", ""))
+    except (ValueError, KeyError, TypeError):
+        what, hint = f"the server answered {status}", ""
+    kind = Missing if status == 404 else Retry if status in (429, 502, 503, 504) else Invalid
+    return kind(what, where=where, hint=hint)
