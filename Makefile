@@ -37,7 +37,7 @@ clean: ## remove the environment and the caches
 
 .venv/tools: .venv/product
 	@echo "installing the test tools into .venv …" && $(BIN)/pip install -q --disable-pip-version-check -e '.[polars,pandas]' \
-	  'pytest>=8.3' 'pytest-xdist>=3.6' 'hypothesis>=6.120' 'import-linter>=2.3' 'ruff>=0.11' 'mypy>=1.15' types-PyYAML
+	  'pytest>=8.3' 'pytest-xdist>=3.6' 'hypothesis>=6.120' 'import-linter>=2.3' 'ruff>=0.11' 'mypy>=1.15' types-PyYAML 'jsonschema>=4.21'
 	@touch $@
 
 .PHONY: help demo test test-slow format docs bench clean

@@ -113,7 +113,7 @@ def _explain_one(document: Document, found: Any, path: Path, shape: type) -> Non
         document.report(path, "unknown key", _known_key(shape, parent, str(name), document.tree), at_key=True)
     elif kind == "missing":
         key = _key(shape, path, document.tree)
-        cure = f"write {name}: {key.example}" if key and key.example else ""
+        cure = f"write {name}: {_written(key.example)}" if key and key.example else ""
         document.report(parent, f'the key "{name}" is missing', cure, at_key=True)
     elif kind == "union_tag_not_found":
         kinds = _kinds(shape, path, document.tree)
@@ -133,6 +133,8 @@ def _explain_one(document: Document, found: Any, path: Path, shape: type) -> Non
         what, cure = _wrong(found, path)
         if not cure and key is not None and key.example is not None:
             cure = f"write {key.name}: {_written(key.example)}"
+        elif not cure and found["input"] is None:
+            cure = "write one, or leave the key out"
         document.report(path, what, cure)
 
 
@@ -145,12 +147,13 @@ def _wrong(found: Any, path: Path) -> tuple[str, str]:
         what = f"{shown} {context['what']}" if _is_predicate(context["what"]) else context["what"]
         return what, context["cure"] if secret or not context["detail"] else context["detail"]
     if value is None:
-        return "has no value", "" if kind in _NOT else "write one, or leave the key out"
+        return "has no value", ""
     if kind == "literal_error":
         known = _quoted(context["expected"])
-        what = "is not a format" if path[-1:] in (("kind",), ("format",)) else f"is not one of {', '.join(known)}"
         near = "" if secret else nearest(str(value), known)
-        return f"{shown} {what}", near or f"one of {', '.join(known)}"
+        if path[-1:] in (("kind",), ("format",)):
+            return f"{shown} is not a format", near or f"one of {', '.join(known)}"
+        return f"{shown} is not {' or '.join(known)}", near
     if kind in ("greater_than_equal", "less_than_equal"):
         small = kind.startswith("greater")
         bound = context["ge"] if small else context["le"]

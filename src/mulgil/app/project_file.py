@@ -197,7 +197,9 @@ class _Walk:
             return getattr(self._loader, f"construct_yaml_{kind}")(node)
         if kind == "int":
             return node.value if ":" in node.value else self._loader.construct_yaml_int(node)
-        self._document.report(path, f"the tag {node.tag.replace(_TAG, '!!')} means nothing here", "remove it")
+        self._document.report(
+            path, f"the tag {node.tag.replace(_TAG, '!!')} means nothing here", "remove it", settles=True
+        )
         return node.value
 
     def _filled(self, text: str, path: Path) -> tuple[str, bool]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from mulgil.app.format_setting import FormatShape
 from mulgil.app.setting_keys import keys_of
-from mulgil.app.setting_types import FormatShape
 from mulgil.app.settings import (
     AgentSourceSettings,
     DeliverySection,
@@ -51,6 +51,9 @@ def json_schema() -> dict[str, Any]:
         for key in keys_of(shape):
             said = found["properties"][key.name]
             said["description"] = key.doc
+            said.pop("default", None)
+            if key.written_default is not None:
+                said["default"] = key.written_default
             if key.name == "type":
                 found["required"] = [*found.get("required", []), "type"]
     return {
@@ -75,6 +78,8 @@ def _tidy(schema: Any, *, names: bool = False) -> Any:
         for name, value in schema.items()
         if name not in ("title", "discriminator")
     }
+    if "pattern" in tidy:
+        tidy["pattern"] += "|" + _VARIABLE["pattern"]
     if tidy.get("type") not in ("integer", "boolean"):
         return tidy
     beside = {name: tidy.pop(name) for name in ("description", "default", "examples") if name in tidy}

@@ -35,6 +35,14 @@ def size_bytes(text: str) -> int:
     return int(_amount(text, BYTES))
 
 
+def duration_text(seconds: float) -> str:
+    """The shortest whole way to write it: `7d`, `90s`, `500ms`."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds and seconds % SECONDS[unit] == 0:
+            return f"{int(seconds / SECONDS[unit])}{unit}"
+    return f"{round(seconds * 1000)}ms"
+
+
 def _amount(text: str, units: dict[str, float] | dict[str, int]) -> float:
     parts = _PARTS.match(text)
     if parts is None or parts[2].lower() not in units:

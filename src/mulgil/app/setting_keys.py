@@ -11,10 +11,16 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
+from pathlib import PurePath
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
+
+from mulgil.app.format_setting import FormatShape
+from mulgil.app.quantity import duration_text
+from mulgil.app.setting_types import ListenAddress
+from mulgil.schema import Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,28 @@ class Key:
     """One or two sentences."""
 
     @property
+    def written_default(self) -> Any:
+        """The default as the file would say it; None where there is none to write."""
+        value = self.default
+        if isinstance(value, PurePath):
+            return f"./{value}"
+        if self.attribute.endswith("_s") and isinstance(value, float):
+            return duration_text(value)
+        if isinstance(value, (bool, int, str)):
+            return value
+        return str(value) if isinstance(value, ListenAddress) else None
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words it may be, where only some may."""
+        bare = _bare(self.type)
+        return tuple(str(one) for one in get_args(bare)) if get_origin(bare) is Literal else ()
+
+    @property
     def sections(self) -> tuple[type, ...]:
         """The settings dataclasses that its value may be; for a map of names, those of the map's values."""
-        return tuple(
-            one for one in _alternatives(self.type) if is_dataclass(one) and hasattr(one, "__pydantic_config__")
-        )
+        found = (FormatShape if one is Format else one for one in _alternatives(self.type))
+        return tuple(one for one in found if is_dataclass(one) and hasattr(one, "__pydantic_config__"))
 
     @property
     def named(self) -> bool:

@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetPydanticSchema, Strict
 from pydantic_core import PydanticCustomError
 
 from mulgil.app.project_file import Substituted
 from mulgil.app.quantity import DURATION_PATTERN, SIZE_PATTERN, duration_s, size_bytes
-from mulgil.schema import DECLARED_TYPES, RESERVED, Format, FormatKind
+from mulgil.schema import DECLARED_TYPES, RESERVED
 
 REFUSE_UNKNOWN = ConfigDict(extra="forbid")
 """What every settings dataclass says to pydantic: an unknown key is a mistake."""
 
-FORMAT_KINDS = get_args(FormatKind)
 TRANSFORMS = ("identity", "year", "month", "day", "hour", "bucket", "truncate")
 """Iceberg's partition transforms (https://iceberg.apache.org/spec/#partition-transforms)."""
 PARTITION_PATTERN = r"^\s*([a-z]+\s*\(\s*(\d+\s*,\s*)?[A-Za-z_]\w*\s*\)|[A-Za-z_]\w*)\s*$"
 
 NOT_IN_THIS_VERSION = {
+    "path": "write a path of this machine",
     "lake": "the lake is a folder of this machine: write a path such as ./lake",
     "state": "the state is a SQLite file: write a path such as ./state.db",
     "stream": "the stream is a folder of this machine: write a path such as ./stream",
@@ -69,7 +69,8 @@ def nearest(word: str, known: tuple[str, ...] | list[str]) -> str:
 def _no_scheme(kind: str) -> Callable[[str], str]:
     def check(text: str) -> str:
         if scheme := _SCHEME.match(text):
-            raise wrong(f"is a {scheme[1].lower()}:// URL, which is not in this version", NOT_IN_THIS_VERSION[kind])
+            # the value is not said: a URL may hold a password
+            raise wrong(f"{scheme[1].lower()}:// is not in this version", NOT_IN_THIS_VERSION[kind])
         if not text.strip():
             raise wrong("is empty", "write a path")
         return text
@@ -178,7 +179,11 @@ def _table(text: str) -> str:
 
 TABLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,126}\.[a-z][a-z0-9_]{0,126}\Z")
 """The same that the catalog asks of a name (a test compares them; importing the catalog costs the Iceberg library)."""
-TableName = Annotated[str, AfterValidator(_table), Field(examples=["bronze.web"], pattern=None)]
+TableName = Annotated[
+    str,
+    AfterValidator(_table),
+    Field(examples=["bronze.web"], json_schema_extra={"pattern": r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"}),
+]
 
 
 def _source_name(text: str) -> str:
@@ -331,80 +336,6 @@ Listen = Annotated[
     GetPydanticSchema(
         lambda _source, handler: handler.generate_schema(
             Annotated[Any, BeforeValidator(_listen, json_schema_input_type=Annotated[str, Field(pattern=r":[0-9]+$")])]
-        )
-    ),
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FormatShape:
-    """A format with its options."""
-
-    __pydantic_config__ = REFUSE_UNKNOWN
-
-    kind: FormatKind = "json"
-    """What the records are written in."""
-    pattern: Annotated[str | None, Field(examples=["(?P<time>\\S+) (?P<level>\\w+) (?P<text>.*)"])] = None
-    """`regex`: the expression (RE2 syntax); its named groups become columns."""
-    fields: tuple[str, ...] | None = None
-    """`csv`, `tsv`: the columns' names, where no header names them. Log formats: other names, in the format's order."""
-    delimiter: Annotated[str | None, Field(examples=[";"])] = None
-    """`csv`: the character between fields."""
-    header: Truth | None = None
-    """`csv`, `tsv`: the first line of each file names the columns and is no record, even when `fields` renames them."""
-
-
-_OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "pattern": ("regex",),
-    "fields": ("csv", "tsv", "combined", "common", "nginx_error", "apache_error", "alb"),
-    "delimiter": ("csv",),
-    "header": ("csv", "tsv"),
-}
-
-
-def _format(shape: FormatShape) -> Format:
-    for option, kinds in _OPTIONS.items():
-        if getattr(shape, option) is not None and shape.kind not in kinds:
-            raise wrong(f"{shape.kind} takes no {option}", f"{option} belongs to {', '.join(kinds)}", at=option)
-    if shape.kind == "regex":
-        _check_pattern(shape.pattern)
-    if shape.delimiter is not None and len(shape.delimiter.encode()) != 1:
-        raise wrong("the delimiter is not one character", 'write one, such as ";" or "\\t"', at="delimiter")
-    fields = shape.fields or ()
-    if len(set(fields)) != len(fields):
-        raise wrong("fields names a column twice", "give each column a name of its own", at="fields")
-    given = {name: getattr(shape, name) for name in _OPTIONS if getattr(shape, name) is not None}
-    return Format(kind=shape.kind, **given)
-
-
-def _check_pattern(pattern: str | None) -> None:
-    if not pattern:
-        raise wrong("regex needs a pattern", "write {kind: regex, pattern: '(?P<time>\\S+) (?P<text>.*)'}")
-    if not compiled(pattern, "pattern").groupindex:
-        raise wrong("the pattern has no named groups", "write (?P<name>…): each becomes a column", at="pattern")
-    import pyarrow as pa  # a quarter of a second to import, for projects with a regex alone
-    import pyarrow.compute as pc
-
-    try:
-        pc.extract_regex(pa.array([""]), pattern)
-    except pa.ArrowInvalid as error:
-        cure = "write it without looking ahead or behind, back references and possessive repeats"
-        detail = str(error).removeprefix("Invalid regular expression: ")
-        raise wrong("the pattern is not in RE2 syntax", cure, f"{detail}; {cure}", at="pattern") from None
-
-
-FormatText = Annotated[
-    Format,
-    GetPydanticSchema(
-        lambda _source, handler: handler.generate_schema(
-            Annotated[
-                FormatShape,
-                BeforeValidator(
-                    lambda value: {"kind": value} if isinstance(value, str) else value,
-                    json_schema_input_type=FormatKind | FormatShape,
-                ),
-                AfterValidator(_format),
-            ]
         )
     ),
 ]

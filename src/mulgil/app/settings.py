@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mulgil.app import project_check, project_file
+from mulgil.app.format_setting import FormatText
 from mulgil.app.mistake import ProjectInvalid
 from mulgil.app.setting_types import (
     REFUSE_UNKNOWN,
@@ -26,7 +27,6 @@ from mulgil.app.setting_types import (
     EngineText,
     EventId,
     Expression,
-    FormatText,
     Glob,
     Listen,
     ListenAddress,
@@ -203,7 +203,8 @@ class ProjectDeclaration:
     limits: LimitsSection = field(default_factory=LimitsSection)
     """Where the server says no."""
     sources: Annotated[
-        Mapping[SourceName, Annotated[AnySource, Field(discriminator="type")]], Field(examples=["{web: {…}}"])
+        Mapping[SourceName, Annotated[AnySource, Field(discriminator="type")]],
+        Field(min_length=1, examples=[{"web": {"type": "http", "table": "bronze.web"}}]),
     ]
     """Where data comes from: a map from a source's name to what it is."""
 

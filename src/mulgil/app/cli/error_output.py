@@ -16,7 +16,7 @@ def write_error(error: MulgilError) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True, no_color=plain or None)
     for mistake in getattr(error, "mistakes", ()):
         place, _, text = str(mistake).partition("  ")
-        console.print(Text(place, style="bold"), Text(text))
+        console.print(Text(place, style="bold") + Text(f"  {text}"))
     head = Text("error", style="bold red") + Text(f": {error.what}")
     console.print(head)
     if error.where:

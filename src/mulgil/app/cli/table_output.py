@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 ROWS_MAX_TABLE = 1000
 """A table for people shows so many rows; the other formats show all."""
+_TEXT_WIDTH_MIN = 8
+"""A text column is cut no shorter than this, however narrow the terminal is."""
+_GAP = 3
+"""What stands between two columns."""
 _SLICE = 65_536
 
 
@@ -53,32 +57,54 @@ def write_table(table: pa.Table, output: OutputFormat = OutputFormat.TABLE) -> N
 
 
 def _write_for_people(table: pa.Table) -> None:
-    import pyarrow as pa
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     terminal = sys.stdout.isatty()
+    console = Console(highlight=False, no_color=None if terminal else True)
     shown = table.slice(0, ROWS_MAX_TABLE)
+    names = [_one_line(name) for name in shown.column_names]
+    columns = [
+        [None if one is None else _one_line(one) for one in _texts(column).to_pylist()] for column in shown.columns
+    ]
+    numbers = [_is_number(field.type) for field in shown.schema]
+    widths = [
+        max(cell_len(name), *(cell_len("NULL" if one is None else one) for one in (*texts, "")))
+        for name, texts in zip(names, columns, strict=True)
+    ]
+    if terminal:  # nothing is cut that is piped or kept in a file
+        widths = _fitted(widths, numbers, console.width)
+    console.width = max(console.width, sum(widths) + _GAP * len(widths))
     made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    columns = []
-    for field, column in zip(shown.schema, shown.columns, strict=True):
-        kind = field.type
-        number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-        made.add_column(
-            Text(_one_line(field.name)), justify="right" if number else "left", no_wrap=True, overflow="ellipsis"
-        )
-        columns.append(_texts(column).to_pylist())
+    for name, number, width in zip(names, numbers, widths, strict=True):
+        justify: Any = "right" if number else "left"
+        made.add_column(Text(name), justify=justify, no_wrap=True, overflow="ellipsis", width=width)
     for row in zip(*columns, strict=True):
-        made.add_row(*(Text("NULL", style="dim") if one is None else Text(_one_line(one)) for one in row))
-    # piped or kept in a file, a table is as wide as it has to be
-    console = Console(highlight=False, width=None if terminal else 1_000_000, no_color=None if terminal else True)
+        made.add_row(*(Text("NULL", style="dim") if one is None else Text(one) for one in row))
     if columns:
         console.print(made) if terminal else _print_trimmed(console, made)
     if table.num_rows > shown.num_rows:
         more = table.num_rows - shown.num_rows
         console.print(Text(f"… {more:,} more rows; --format csv prints all {table.num_rows:,}", style="dim"))
+
+
+def _fitted(widths: list[int], numbers: list[bool], terminal: int) -> list[int]:
+    """Widths that fit the terminal: the widest texts are cut to one width; numbers never, texts not to nothing."""
+    room = terminal - _GAP * len(widths) - sum(width for width, number in zip(widths, numbers, strict=True) if number)
+    texts = [width for width, number in zip(widths, numbers, strict=True) if not number]
+    cap = max(texts, default=0)
+    while cap > _TEXT_WIDTH_MIN and sum(min(width, cap) for width in texts) > room:
+        cap -= 1
+    return [width if number else min(width, cap) for width, number in zip(widths, numbers, strict=True)]
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _print_trimmed(console: Any, made: Any) -> None:
@@ -178,8 +204,7 @@ def _values(column: Any) -> Any:
     import pyarrow as pa
 
     kind = column.type
-    stays = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    stays = stays or pa.types.is_decimal(kind) or pa.types.is_nested(kind) or pa.types.is_null(kind)
+    stays = _is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_nested(kind) or pa.types.is_null(kind)
     return column if stays else _texts(column)
 
 
