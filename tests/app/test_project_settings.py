@@ -243,6 +243,22 @@ def test_table_names_are_those_that_the_catalog_takes() -> None:
         assert bool(TABLE_NAME.match(name)) == taken, name
 
 
+def test_partitions_are_those_that_tables_understand(tmp_path: Path) -> None:
+    from mulgil.table.partition import _parsed
+
+    for text in (
+        "day(at)",
+        "days( at )",
+        "Hour(at)",
+        "bucket( 16,user id)",
+        "truncate(4, a.b)",
+        "city",
+        "identity(x-y)",
+    ):
+        project = loaded(tmp_path, f"sources: {{a: {{type: agent, table: b.a, partition: '{text}'}}}}")
+        assert _parsed(project.sources["a"].partition[0], "") == _parsed(text, "")
+
+
 def test_what_is_no_mistake_but_worth_a_word_is_warned_of(tmp_path: Path) -> None:
     project = loaded(
         tmp_path,
@@ -250,7 +266,7 @@ def test_what_is_no_mistake_but_worth_a_word_is_warned_of(tmp_path: Path) -> Non
 listen: 0.0.0.0:7410
 sources:
   web: {type: http, table: bronze.web, cors: "*"}
-  a: {type: files, path: logs/*.log, table: bronze.a}
+  a: {type: files, path: "logs/{a,b}.log", table: bronze.a}
 """,
     )
     said = "\n".join(warnings(project))
@@ -259,6 +275,8 @@ sources:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "a.log").touch()
     assert "no file matches" not in "\n".join(warnings(project))
+    folder = loaded(tmp_path, "sources: {a: {type: files, path: ./logs, table: bronze.a}}")
+    assert "is a folder" in "\n".join(warnings(folder))
 
 
 def test_no_environment_given_means_the_process_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

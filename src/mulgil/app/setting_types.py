@@ -26,7 +26,7 @@ REFUSE_UNKNOWN = ConfigDict(extra="forbid")
 
 TRANSFORMS = ("identity", "year", "month", "day", "hour", "bucket", "truncate")
 """Iceberg's partition transforms (https://iceberg.apache.org/spec/#partition-transforms)."""
-PARTITION_PATTERN = r"^\s*([a-z]+\s*\(\s*(\d+\s*,\s*)?[A-Za-z_]\w*\s*\)|[A-Za-z_]\w*)\s*$"
+PARTITION_PATTERN = r"^\s*([A-Za-z]+\s*\((\s*[1-9][0-9]*\s*,)?[^(),]+\)|[^(),\s]+)\s*$"
 
 NOT_IN_THIS_VERSION = {
     "path": "write a path of this machine",
@@ -221,17 +221,19 @@ ColumnType = Annotated[str, AfterValidator(_declared_type), Field(json_schema_ex
 def _partition_field(text: str) -> str:
     if not re.match(PARTITION_PATTERN, text):
         raise wrong("is not a partition", "write a column or a transform of one, such as day(event_time)")
-    name, _, rest = text.partition("(")
-    name = name.strip()
-    if rest:
-        if name not in TRANSFORMS:
-            raise wrong(
-                "is not a partition: no such transform", f"one of {', '.join(TRANSFORMS)}", nearest(name, TRANSFORMS)
-            )
-        if (name in ("bucket", "truncate")) != ("," in rest):
-            cure = "bucket and truncate take a number and a column, such as bucket(16, user_id); the others a column"
-            raise wrong("is not a partition", cure)
-    return re.sub(r"\s", "", text).replace(",", ", ")
+    name, opened, rest = text.strip().partition("(")
+    if not opened:
+        return name
+    name = name.strip().lower()
+    if name.removesuffix("s") not in TRANSFORMS:
+        cure = f"one of {', '.join(TRANSFORMS)}"
+        raise wrong("is not a partition: no such transform", cure, nearest(name, TRANSFORMS))
+    number, comma, column = rest.rpartition(",")
+    if (name in ("bucket", "truncate")) != bool(comma):
+        cure = "bucket and truncate take a number and a column, such as bucket(16, user_id); the others a column"
+        raise wrong("is not a partition", cure)
+    column = column.removesuffix(")").strip()
+    return f"{name}({number.strip()}, {column})" if comma else f"{name}({column})"
 
 
 def as_list(value: Any) -> Any:
@@ -245,8 +247,8 @@ PartitionField = Annotated[str, AfterValidator(_partition_field)]
 
 def _glob(text: str) -> str:
     _no_scheme("files")(text)
-    if "{" in text:
-        raise wrong("is not a path pattern: braces are not understood", "write a list of patterns")
+    if text.count("{") != text.count("}"):
+        raise wrong("is not a path pattern: a brace without its other one", "write {access,error}.log, or a list")
     if text.endswith("/"):
         raise wrong("is a folder", "write which files of it, such as /var/log/nginx/access.log*")
     for step in text.split("/"):

@@ -156,7 +156,7 @@ class FilesSourceSettings(SourceSettings):
     type: Literal["files"] = "files"
     """`files`"""
     path: Annotated[tuple[Glob, ...], OneOrMore, Field(min_length=1, examples=["/var/log/nginx/access.log*"])]
-    """Which files: a pattern with `*`, `?`, `[…]` and `**`, or a list of them."""
+    """Which files: a pattern with `*`, `?`, `[…]`, `{a,b}` and `**`, or a list of them."""
     exclude: Annotated[tuple[Glob, ...], OneOrMore, Field(examples=["*.tmp"])] = ()
     """Which of them to leave out: patterns that match the whole path, or the name where they have no slash."""
     format: FormatText = field(default_factory=Format)
