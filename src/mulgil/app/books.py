@@ -7,7 +7,9 @@ from dataclasses import asdict
 import pyarrow as pa
 
 from mulgil import catalog, delivery
-from mulgil.app.wiring import Lake
+from mulgil.app.lake import Lake
+
+Difference = delivery.ledger.Difference
 
 _COUNTS = [(name, pa.int64()) for name in delivery.ledger.COUNTED]
 LEDGER_SCHEMA = pa.schema(
@@ -28,7 +30,17 @@ def books(lake: Lake, *, by_hour: bool = True) -> pa.Table:
     return made if by_hour else made.drop_columns(["hour"])
 
 
-def balance(lake: Lake) -> list[delivery.ledger.Difference]:
+def schema_events(lake: Lake) -> pa.Table:
+    """What tables gained and what did not fit, newest first; the relation `mulgil.schema_event`."""
+    with lake.database.read() as read:
+        rows = read.execute("SELECT at_us, table_name, source, event FROM schema_event ORDER BY at_us DESC")
+    schema = pa.schema(
+        [("at", pa.timestamp("us", "UTC")), *((name, pa.string()) for name in ("table", "source", "event"))]
+    )
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)
+
+
+def balance(lake: Lake) -> list[Difference]:
     """Where the books and the tables differ, as both were at one moment."""
     with lake.database.read():  # one view for the pointers, the ledger and the positions
         names = lake.catalog.names()

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mulgil import catalog, delivery, storage
-from mulgil.app.wiring import Lake, seen_folder, target_of
+from mulgil.app.lake import Lake
+from mulgil.app.wiring import seen_folder, target_of
 from mulgil.errors import Missing
 from mulgil.schema import INGESTED_AT, POSITION, SOURCE
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mulgil.app.wiring import Lake, Line, build_door, collector_settings
+from mulgil.app.lake import Lake
+from mulgil.app.wiring import Line, build_door, collector_settings
 from mulgil.delivery import Flow
 from mulgil.errors import Invalid, MulgilError, Overloaded, Retry
 from mulgil.sources import collector

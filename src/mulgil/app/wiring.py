@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from mulgil import catalog, delivery, sources, state, storage, stream, table
+from mulgil import catalog, delivery, query, sources, state, storage, stream, table
+from mulgil.app.books import books, schema_events
+from mulgil.app.lake import Lake
 from mulgil.app.project_lock import ProjectLock
 from mulgil.app.settings import AgentSourceSettings, AnySource, FilesSourceSettings, HttpSourceSettings, ProjectSettings
 from mulgil.clock import Clock, SystemClock
@@ -15,21 +16,6 @@ from mulgil.sources import collector, files
 from mulgil.telemetry import Log, Metrics
 
 DAY_S = 86_400
-
-
-@dataclass
-class Lake:
-    """What every command needs: the state and the tables."""
-
-    project: ProjectSettings
-    clock: Clock
-    database: state.Database
-    catalog: catalog.Catalog
-    table_settings: table.TableSettings
-
-    def close(self) -> None:
-        """Give back what is held."""
-        self.database.close()
 
 
 def open_lake(project: ProjectSettings, clock: Clock | None = None) -> Lake:
@@ -207,3 +193,10 @@ def collector_settings(project: ProjectSettings) -> collector.CollectorSettings:
 def seen_folder(project: ProjectSettings, source: str) -> Path:
     """Where event ids of a source lie: beside the state, since they belong to it."""
     return project.state.with_name(project.state.name + ".seen") / source
+
+
+def open_engine(lake: Lake) -> query.Engine:
+    """SQL over the lake, and over the books: `mulgil.ledger`, `mulgil.schema_event`."""
+    relations = {"mulgil.ledger": lambda: books(lake), "mulgil.schema_event": lambda: schema_events(lake)}
+    settings = query.QuerySettings(memory_bytes_max=lake.project.limits.memory_mb * 2**20)
+    return query.Engine(lake.catalog, relations=relations, settings=settings, clock=lake.clock)

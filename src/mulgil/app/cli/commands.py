@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from mulgil.app.cli import check, init, schema, version
+from mulgil.app.cli import check, init, key, ledger, quarantine, run, schema, send, status, version
 from mulgil.app.cli.command import Command, Group
 
 COMMANDS: tuple[Command | Group, ...] = (
     init.COMMAND,
     check.COMMAND,
     schema.COMMAND,
+    key.GROUP,
+    run.COMMAND,
+    send.COMMAND,
+    status.COMMAND,
+    ledger.COMMAND,
+    quarantine.GROUP,
     version.COMMAND,
 )

@@ -12,7 +12,8 @@ import typer
 from mulgil.app.cli.command import Command, ProjectOption
 
 if TYPE_CHECKING:
-    from mulgil.app.wiring import Lake, Line
+    from mulgil.app.lake import Lake
+    from mulgil.app.wiring import Line
 
 
 def run(

@@ -68,8 +68,11 @@ def _open(file: Path | None) -> IO[bytes]:
     if file is None:
         return sys.stdin.buffer
     try:
-        opened = {".gz": gzip.open, ".zst": zstandard.open}.get(file.suffix, open)
-        return cast("IO[bytes]", opened(file, "rb"))
+        if file.suffix == ".gz":
+            return cast("IO[bytes]", gzip.open(file, "rb"))
+        if file.suffix == ".zst":
+            return cast("IO[bytes]", zstandard.open(file, "rb"))
+        return file.open("rb")
     except OSError as error:
         raise Missing(f"cannot read: {error.strerror}", where=str(file)) from error
 
