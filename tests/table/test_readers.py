@@ -196,10 +196,11 @@ def test_duckdb_reads_the_same_rows(seed: int, tmp_path: Path) -> None:
     assert duckdb_oracle(f"SELECT {names} FROM {scan} ORDER BY id") == [tuple(row.values()) for row in rows]
     times = [row.get("at") for row in course.rows]
     early = sum(1 for one in times if one is not None and one < datetime(1970, 1, 1, tzinfo=UTC))
+    before = "\"at\" < '1970-01-01 00:00:00+00'"
     counts = duckdb_oracle(
-        f"SELECT count(*), count(at), count(*) FILTER (at < '1970-01-01+00'),"
-        f" (SELECT count(*) FROM {scan} WHERE at < '1970-01-01+00'), (SELECT count(*) FROM {scan} WHERE kind = 'view')"
-        f" FROM {scan}"
+        f'SELECT count(*) AS a, count("at") AS b, count(*) FILTER ({before}) AS c,'
+        f" (SELECT count(*) FROM {scan} WHERE {before}) AS d,"
+        f" (SELECT count(*) FROM {scan} WHERE kind = 'view') AS e FROM {scan}"
     )
     views = sum(1 for row in course.rows if row.get("kind") == "view")
     assert counts == [(len(times), sum(one is not None for one in times), early, early, views)]
