@@ -15,7 +15,10 @@ class Reader:
     def __init__(self, *paths: Path | str, **settings: object) -> None:
         self.clock = TurnedClock()
         self.settings = FilesSettings(
-            name="logs", paths=tuple(str(path) for path in paths), scan_interval_s=0, **settings  # type: ignore[arg-type]
+            name="logs",
+            paths=tuple(str(path) for path in paths),
+            scan_interval_s=0,
+            **settings,  # type: ignore[arg-type]
         )
         self.marks: dict[str, Mark] = {}
         self.lines: list[bytes] = []

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 from mulgil.errors import Broken
 from mulgil.record import Mark
-from mulgil.sources.files.identity import HEAD_BYTES, NOTHING
+from mulgil.sources.files.identity import HEAD_BYTES, NOTHING, stem
+
+HeadKey = tuple[int, str, str]
+"""How many bytes of a file's beginning were hashed, the hash, and the file's stem."""
 
 
 class State(enum.Enum):
@@ -51,6 +54,8 @@ class Generation:
     """where `head` and `check` were taken: see `identity.fingerprint`"""
     head: str = NOTHING
     check: str = NOTHING
+    past: tuple[tuple[int, str], ...] = ()
+    """the few `check_place` and `check` before these"""
     state: State = State.LIVE
     rotated: bool = False
     """it was renamed, compressed or deleted: nobody ends its last line any more"""
@@ -75,6 +80,8 @@ class Generation:
     """when its last mark was made"""
     note: bool = False
     """its identity changed and no mark says so yet"""
+    filed: HeadKey | None = None
+    """where the tracker keeps it by its beginning"""
     closing: bool = False
     """lost for good with unread bytes, which are to be counted"""
     retry_s: float = 0.0
@@ -85,8 +92,8 @@ class Generation:
         return self.device, self.inode
 
     @property
-    def head_key(self) -> tuple[int, str]:
-        return min(HEAD_BYTES, self.check_place), self.head
+    def head_key(self) -> HeadKey:
+        return min(HEAD_BYTES, self.check_place), self.head, stem(self.path)
 
     @property
     def unread(self) -> int:

@@ -22,12 +22,11 @@ from mulgil.clock import Clock
 from mulgil.errors import Invalid
 from mulgil.ids import new_uuid
 from mulgil.record import Mark
-from mulgil.sources.files.generation import Generation, State
+from mulgil.sources.files.generation import Generation, HeadKey, State
 from mulgil.sources.files.globs import Found, Globs, neighbours
 from mulgil.sources.files.identity import (
     CHECK_BYTES,
     HEAD_BYTES,
-    NOTHING,
     birth_ns,
     digest,
     fingerprint,
@@ -51,6 +50,13 @@ class Folder:
         for file in neighbours(path):
             self.by_key[file.key] = file
             self.by_stem[stem(file.path)].append(file)
+
+
+ALIKE_MAX = 64
+"""So many generations of one name and one beginning are compared with a new file, the latest ones."""
+
+PAST = 3
+"""So many earlier fingerprints are kept: a copy that was made before the last reads is known by them."""
 
 
 @dataclass(slots=True)
@@ -83,7 +89,11 @@ class Tracker:
         self._globs = Globs(settings.paths, settings.exclude)
         self._by_inode: dict[tuple[int, int], Generation] = {}
         self._lost_at: dict[tuple[int, int], list[Generation]] = defaultdict(list)
-        self._by_head: dict[tuple[int, str], list[Generation]] = {}
+        self._by_head: dict[HeadKey, list[Generation]] = defaultdict(list)
+        self._lengths: dict[int, int] = defaultdict(int)
+        """how many of `_by_head` there are of each length"""
+        self._newborn: set[str] = set()
+        """parts that began in this scan: two files that appear together are not copies of each other"""
         self._asides: dict[tuple[int, int], Aside] = {}
         self._folders: dict[str, Folder] = {}
         self._searched: dict[str, Generation] = {}
@@ -117,6 +127,10 @@ class Tracker:
         same = generation.check_place >= HEAD_BYTES <= place and generation.head == head
         if not same:
             self._unindex(generation)
+        if generation.check_place < place and generation.check_place:
+            generation.past = ((generation.check_place, generation.check), *generation.past[: PAST - 1])
+        elif generation.check_place > place:
+            generation.past = ()
         generation.check_place, generation.head, generation.check = place, head, check
         if not same:
             self._index(generation)
@@ -147,14 +161,18 @@ class Tracker:
 
     def _index(self, generation: Generation) -> None:
         if generation.check_place:
-            self._by_head.setdefault(generation.head_key, []).append(generation)
+            generation.filed = generation.head_key
+            self._by_head[generation.filed].append(generation)
+            self._lengths[generation.filed[0]] += 1
 
     def _unindex(self, generation: Generation) -> None:
-        if generation.check_place:
-            found = self._by_head[generation.head_key]
+        if generation.filed is not None:
+            found = self._by_head[generation.filed]
             found.remove(generation)
             if not found:
-                del self._by_head[generation.head_key]
+                del self._by_head[generation.filed]
+            self._lengths[generation.filed[0]] -= 1
+            generation.filed = None
 
     def _unlose(self, generation: Generation) -> None:
         found = self._lost_at[generation.key]
@@ -169,6 +187,7 @@ class Tracker:
         now_s = self._clock.monotonic_s()
         self.problems = {}
         self._folders = {}
+        self._newborn = set()
         files = self._globs.scan(self._report)
         strangers = []
         for key, file in files.items():
@@ -196,7 +215,9 @@ class Tracker:
             if self._readers.get(generation) is None and not self._still(generation, file):
                 self.lose(generation)
                 return False
+            self._unindex(generation)
             generation.path = file.path
+            self._index(generation)
             generation.rotated = True
             self.active[generation.part] = generation
         if (file.size, file.mtime_ns) == (generation.raw, generation.mtime_ns):
@@ -308,7 +329,7 @@ class Tracker:
         if isinstance(reader, PackedReader) and not self._rests(file, aside, now_s):
             self._asides[file.key] = aside
             return False
-        for generation in self._like(reader):
+        for generation in self._like(file, reader):
             verdict = self._judge(file, reader, generation)
             if verdict == "continues":
                 self._asides.pop(file.key, None)
@@ -348,36 +369,46 @@ class Tracker:
                 best = generation
         return best
 
-    def _like(self, reader: Reader) -> list[Generation]:
-        """Generations that begin as this file does, the lost ones first."""
-        lengths = {length for length, _ in self._by_head}
-        if not lengths:
+    def _like(self, file: Found, reader: Reader) -> list[Generation]:
+        """Generations that have this file's stem and begin as it does, the lost ones first."""
+        lengths = [length for length, count in self._lengths.items() if count]
+        if self._first or not lengths:
             return []
         head = reader.read(0, max(lengths))
+        name = stem(file.path)
         found: list[Generation] = []
         for length in lengths:
             if length <= len(head):
-                found.extend(self._by_head.get((length, digest(head[:length])), ()))
-        return sorted(found, key=lambda one: (one.state is not State.LOST, -one.check_place))
+                found += self._by_head.get((length, digest(head[:length]), name), ())[-ALIKE_MAX:]
+        known = [one for one in found if one.part not in self._newborn]
+        return sorted(known, key=lambda one: (one.state is not State.LOST, -one.check_place))
 
     def _judge(self, file: Found, reader: Reader, generation: Generation) -> str:
         """Whether the file "continues" the generation, is a "copy" of it, or is "another"."""
         rotated = is_rotated_name(file.path, generation.path)
         if generation.state is not State.LOST:
-            return "copy" if rotated and compare(reader, generation) != "other" else "another"
+            if not rotated:
+                return "another"
+            same = compare(reader, generation)
+            copied = same == "whole" or (same == "shorter" and self._begins_like(file, reader, generation))
+            return "copy" if copied else "another"
         alike = rotated or (
-            stem(file.path) == stem(generation.path)
-            and (
-                generation.check_place >= HEAD_BYTES
-                or (file.path == generation.path and file.device != generation.device)
-            )
+            generation.check_place >= HEAD_BYTES or (file.path == generation.path and file.device != generation.device)
         )
         if not alike or generation.closing:
             return "another"
         same = compare(reader, generation)
-        if same == "whole" and reaches(reader, generation.place):
-            return "continues"
-        return "copy" if same != "other" and rotated else "another"
+        if same == "whole":
+            return "continues" if reaches(reader, generation.place) else "copy"
+        return "copy" if same == "shorter" and rotated and is_stale(reader, generation) else "another"
+
+    def _begins_like(self, file: Found, reader: Reader, generation: Generation) -> bool:
+        """Whether a file that is shorter than a generation holds its first bytes, as a copy does while it is made."""
+        if isinstance(reader, PackedReader):
+            return False
+        original = self._readers.open(generation)
+        low = max(0, file.size - CHECK_BYTES)
+        return original is not None and original.read(low, file.size - low) == reader.read(low, file.size - low)
 
     def _go_on(self, generation: Generation, file: Found, reader: Reader, birth: int) -> bool:
         """The generation lies in this file from now on."""
@@ -389,6 +420,7 @@ class Tracker:
         if generation.key != file.key or generation.raw != file.size or not generation.done:
             generation.done = False
             generation.size = max(file.size, generation.place) if not packing(file.path) else generation.place + 1
+        self._unindex(generation)
         generation.rotated = generation.rotated or generation.path != file.path
         generation.path, generation.device, generation.inode, generation.birth_ns = (
             file.path,
@@ -405,6 +437,7 @@ class Tracker:
         generation.stirred_s = self._clock.monotonic_s()
         generation.waiting_us = self._clock.now_us()
         self._by_inode[file.key] = generation
+        self._index(generation)
         if generation.unread or generation.note:
             self.active[generation.part] = generation
         return True
@@ -428,14 +461,20 @@ class Tracker:
         if self._first and self._settings.start == "end":
             generation.start = -1 if packed else last_line_end(reader, file.size)
         self._to_start(generation)
-        self.refit(generation, reader)
+        if not packed:  # so that it is known again, should it be compressed before it is read
+            known = min(file.size, CHECK_BYTES)
+            prints = fingerprint(reader, known)
+            if prints is not None:
+                self.take_prints(generation, known, *prints)
+        if generation.start:
+            self.refit(generation, reader)
         self.generations[generation.part] = generation
+        self._newborn.add(generation.part)
         self._by_inode[file.key] = generation
         self.active[generation.part] = generation
 
     def _to_start(self, generation: Generation) -> None:
         """Stand where a generation without a stored position begins; where that is not 0 a mark has to say so."""
-        self.take_prints(generation, 0, NOTHING, NOTHING)
         generation.place = max(0, generation.start)
         generation.note = generation.start != 0
         if generation.start < 0:
@@ -507,6 +546,16 @@ def compare(reader: Reader, generation: Generation) -> str:
     if len(check) < generation.check_place - low:
         return "shorter"
     return "whole" if digest(check) == generation.check else "other"
+
+
+def is_stale(reader: Reader, generation: Generation) -> bool:
+    """Whether a shorter file holds what the generation held at an earlier fingerprint."""
+    for place, check in generation.past:
+        low = max(0, place - CHECK_BYTES)
+        data = reader.read(low, place - low)
+        if len(data) == place - low:
+            return digest(data) == check
+    return False
 
 
 def reaches(reader: Reader, place: int) -> bool:
