@@ -157,6 +157,13 @@ def test_read_gives_about_what_was_asked_for_and_never_less_than_a_frame(open_st
     assert len(stream.read(0, 0, 100_000)) == 4
 
 
+def test_a_read_from_the_middle_of_a_frame_gives_no_more_than_others(open_stream: Open) -> None:
+    stream = open_stream()
+    for _ in range(8):
+        put(stream, b"x" * 499 + b"\n" + b"y" * 499 + b"\n", 2)
+    assert [frame.first for frame in stream.read(0, 5, 2500)] == [4, 6]
+
+
 def test_an_append_larger_than_a_frame_or_a_segment_comes_alone(open_stream: Open) -> None:
     stream = open_stream(frame_bytes_max=100)
     put(stream, b"a\n")

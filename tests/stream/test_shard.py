@@ -125,6 +125,7 @@ def test_a_torn_write_costs_nothing_that_was_acknowledged_at_any_byte(tmp_path: 
             found = contents(torn)
             assert torn.end >= durable
             assert torn.gaps() == []
+            assert not any(segments(tmp_path)[0].read_bytes()[torn.size_bytes() + HEADER_BYTES :])
             assert {k: v for k, v in found.items() if k < durable} == expected
             assert commit(torn, b"new\n") == [Appended(0, torn.end - 1, 1)]
             assert contents(torn) == found | {torn.end - 1: b"new"}
@@ -183,18 +184,25 @@ def test_damage_anywhere_is_a_gap_of_exactly_what_is_lost(tmp_path: Path, seed: 
     once_more.close()
 
 
-def test_damage_to_the_very_last_group_is_seen_after_a_clean_close_and_after_an_idle_moment(tmp_path: Path) -> None:
-    for closes in (True, False):
-        shard = open_shard(tmp_path / str(closes))
+def test_damage_to_the_very_last_group_is_seen_after_closing_an_idle_moment_and_recovery(tmp_path: Path) -> None:
+    for when in ("closed", "idle", "recovered"):
+        shard = open_shard(tmp_path / when)
         commit(shard, b"a\n")
         commit(shard, b"b\n")
         position = shard.size_bytes()
-        if closes:
+        if when == "closed":
             shard.close()
-        else:
+        elif when == "idle":
             shard.mark_tail()
-        copy = tmp_path / f"copy-{closes}"
-        shutil.copytree(tmp_path / str(closes), copy)
+        else:
+            crashed = tmp_path / "crashed"
+            shutil.copytree(tmp_path / when, crashed)
+            shard.close()
+            shutil.rmtree(tmp_path / when)
+            crashed.rename(tmp_path / when)
+            shard = open_shard(tmp_path / when)
+        copy = tmp_path / f"copy-{when}"
+        shutil.copytree(tmp_path / when, copy)
         path = segments(copy)[0]
         data = bytearray(path.read_bytes())
         data[position - 1] ^= 1
@@ -343,6 +351,36 @@ def test_what_a_failed_write_left_behind_never_comes_back(tmp_path: Path) -> Non
     again.close()
 
 
+def test_damage_before_what_a_failed_write_left_behind_is_a_gap_up_to_the_next_segment(tmp_path: Path) -> None:
+    disk = Disk()
+    shard = open_shard(tmp_path, sync=disk.sync)
+    commit(shard, b"kept\n")
+    position = shard.size_bytes()
+    disk.failing = 1
+    commit(shard, b"failed\n" * 80, b"failed\n" * 80)  # two frames
+    old = segments(tmp_path)[0]
+    left = bytearray(old.read_bytes())
+    left[START : START + HEADER_BYTES] = left[position : position + HEADER_BYTES] = bytes(HEADER_BYTES)
+    commit(shard, b"again\n")
+    old.write_bytes(left)
+    shard.close()
+    again = open_shard(tmp_path)
+    assert contents(again) == {1: b"again"}
+    assert lost(again) == {0}
+    again.close()
+
+
+def test_opening_and_closing_leaves_nothing_behind(tmp_path: Path) -> None:
+    shard = open_shard(tmp_path)
+    commit(shard, b"a\n")
+    size = shard.size_bytes()
+    for _ in range(5):
+        shard.close()
+        shard = open_shard(tmp_path)
+        assert shard.size_bytes() == size
+    shard.close()
+
+
 def test_damage_that_a_failed_sync_did_to_the_last_group_is_reported(tmp_path: Path) -> None:
     disk = Disk()
     shard = open_shard(tmp_path, sync=disk.sync)
@@ -389,6 +427,8 @@ def test_a_full_disk_refuses_loses_nothing_and_recovers(tmp_path: Path, segment_
                 else:
                     assert isinstance(answer, Overloaded)
                     refused += 1
+                    if segment_bytes > 100_000:
+                        assert segments(mount)[0].stat().st_size == shard.size_bytes()  # the torn bytes are cut off
         assert refused > 100
         assert len(expected) > 100
         assert contents(shard) == expected
@@ -415,15 +455,42 @@ def test_a_full_disk_refuses_loses_nothing_and_recovers(tmp_path: Path, segment_
         os.system(f"umount {mount}")
 
 
-def test_reading_what_was_deleted_meanwhile_is_missing(tmp_path: Path) -> None:
+def test_a_file_that_somebody_took_away_is_a_gap(tmp_path: Path) -> None:
     shard = open_shard(tmp_path)
-    fill(shard, 40)
+    expected = fill(shard, 40)
     shard.close()
     again = open_shard(tmp_path)
-    segments(tmp_path)[0].unlink()
+    first, second, *_ = segments(tmp_path)
+    first.unlink()
+    assert contents(again) == {k: v for k, v in expected.items() if k >= int(second.stem)}
+    assert lost(again) == set(range(int(second.stem)))
+    oldest = again.oldest(None)
+    assert oldest is not None
+    again.delete(oldest)
+    assert again.delete(oldest) == 0
+    assert again.start == int(second.stem)
+    assert lost(again) == set()
     with pytest.raises(Missing):
         again.read(0, 100)
     again.close()
+
+
+def test_a_disk_that_fails_to_read_is_asked_again_and_not_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = open_shard(tmp_path)
+    expected = fill(shard, 5)
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fail)
+        with pytest.raises(Retry):
+            shard.read(0, 100)
+    assert contents(shard) == expected
+    assert shard.gaps() == []
+    shard.close()
 
 
 def test_a_folder_that_cannot_be_made_is_broken(tmp_path: Path) -> None:

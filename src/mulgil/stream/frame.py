@@ -42,7 +42,6 @@ _HEADER = struct.Struct("<4sIIHHQQQQIIII")
 _ENTRY = struct.Struct("<IIIIHI")
 HEADER_BYTES = _HEADER.size
 _CHECKED_FROM = 8
-_BODY_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX
 _JOIN_BELOW_BYTES = 16 * 1024  # smaller payloads cost less to copy together than to hand over one by one
 
 
@@ -155,8 +154,6 @@ def unpack_header(buffer: bytes, offset: int, identity: int | None) -> Header | 
     if magic != MAGIC or version != VERSION or (identity is not None and own != identity):
         return None
     if crc32(buffer[offset + _CHECKED_FROM : offset + HEADER_BYTES]) != header_crc:
-        return None
-    if durable > first or entries + payload > _BODY_BYTES_MAX:
         return None
     return Header(body_crc, own, first, durable, appended_us, count, entries, payload)
 

@@ -137,15 +137,24 @@ class Shard:
             last = at + 1 == len(segments)
             try:
                 handle = self._handles.get(segment.path)
+                frames, gaps = segment.read(
+                    handle.file,
+                    max(sequence, segment.base),
+                    bytes_max,
+                    end=end if last else bases[at],
+                    end_position=end_position if last else segment.size,
+                )
             except FileNotFoundError:
-                raise self._trimmed(sequence) from None
-            frames, gaps = segment.read(
-                handle.file,
-                max(sequence, segment.base),
-                bytes_max,
-                end=end if last else bases[at],
-                end_position=end_position if last else segment.size,
-            )
+                if segment not in self._segments:
+                    raise self._trimmed(sequence) from None
+                gap = Gap(self.number, str(segment.path), 0, segment.size, segment.base, end if last else bases[at])
+                frames, gaps = [], [gap]
+            except OSError as error:  # maybe for a moment only, so not to be skipped as damaged
+                raise Retry(
+                    f"the disk failed to read the stream: {error.strerror}",
+                    where=str(segment.path),
+                    hint="look at the disk",
+                ) from error
             self._note_gaps(gaps)
             if frames:
                 return frames
@@ -171,14 +180,20 @@ class Shard:
         if needed is not None and needed < following.base:
             return None
         if oldest.end_us is None:
-            oldest.end_us = following.created_us(self._handles.get(following.path).file)
-        if oldest.end_us is None:  # a damaged header
-            oldest.end_us = oldest.path.stat().st_mtime_ns // 1000
+            try:
+                handle = self._handles.get(following.path)
+                oldest.end_us = following.created_us(handle.file)
+                if oldest.end_us is None:  # a damaged header
+                    oldest.end_us = oldest.path.stat().st_mtime_ns // 1000
+            except FileNotFoundError:  # somebody took the file away
+                oldest.end_us = 0
         return oldest
 
     def delete(self, oldest: Segment) -> int:
         """Delete the first segment; the bytes freed."""
         with self._lock:
+            if self._segments[0] is not oldest:  # somebody else has deleted it
+                return 0
             self._segments = self._segments[1:]
             self._gaps = {key: gap for key, gap in self._gaps.items() if gap.file != str(oldest.path)}
         oldest.path.unlink(missing_ok=True)

@@ -114,7 +114,8 @@ class Stream(Protocol):
         That frame may begin earlier than `sequence`: the caller skips what it has. Where the records at `sequence`
         are damaged, the first frame after the gap comes first, so it may begin later too; each next frame begins
         where the last one ended, or after a gap. About `bytes_max` bytes, but never fewer than one frame while there
-        is one; empty only at the end. Raises `Missing` when `sequence` was trimmed away or the shard is unknown.
+        is one; empty only at the end. Raises `Missing` when `sequence` was trimmed away or the shard is unknown,
+        `Retry` when the disk fails to read.
         """
         ...
 
