@@ -59,10 +59,29 @@ def test_columns_are_ordered_cast_and_filled_at_every_depth() -> None:
 
 
 def test_a_slice_keeps_its_own_parts() -> None:
-    rows = pa.table({"items": pa.array([[{"n": at}] * at for at in range(6)], pa.list_(pa.struct({"n": pa.int32()})))})
-    got = conform(rows.slice(2, 3), WANTED)
-    assert [len(one) for one in got["items"].to_pylist()] == [2, 3, 4]
-    assert got["items"].to_pylist()[0] == [{"sku": None, "n": 2}] * 2
+    numbers = range(6)
+    rows = pa.table(
+        {
+            "items": pa.array(
+                [None if at == 3 else [{"n": at}] * at for at in numbers], pa.list_(pa.struct({"n": pa.int32()}))
+            ),
+            "labels": pa.array(
+                [None if at == 3 else [("k", at)] * at for at in numbers], pa.map_(pa.string(), pa.int32())
+            ),
+            "user": pa.array([None if at == 3 else {"age": at} for at in numbers], pa.struct({"age": pa.int32()})),
+        }
+    )
+    got = conform(rows.slice(2, 3), WANTED).select(["items", "labels", "user"]).to_pylist()
+    assert got == [
+        {
+            "items": [{"sku": None, "n": at}] * at,
+            "labels": [("k", at)] * at,
+            "user": {"name": None, "age": at},
+        }
+        if at != 3
+        else {"items": None, "labels": None, "user": None}
+        for at in (2, 3, 4)
+    ]
 
 
 @pytest.mark.parametrize(

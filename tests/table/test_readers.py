@@ -154,6 +154,7 @@ def test_pyiceberg_reads_the_same_rows(seed: int, tmp_path: Path) -> None:
     got = pyiceberg_rows(location).sort_by("id").to_pylist()
     assert got == expected(course, course.table.arrow_schema, len(course.rows))
     assert course.table.record_count == len(got)
+    assert table.load(course.store, "bronze.web", location).files() == course.table.files()
     assert sum(file.record_count for file in course.table.files()) == len(got)
     for snapshot in course.table.snapshots()[:: 1 if seed >= 4 else 3]:
         assert pyiceberg_rows(location, snapshot_id=snapshot.id).num_rows == course.then[snapshot.id]

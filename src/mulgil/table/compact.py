@@ -24,6 +24,8 @@ from mulgil.table.statistics import describe
 
 _FILES_MAX = 512
 """So many files at most are merged at once, for the time it takes."""
+_READ_ROWS = 16_384
+"""Read at once: larger pieces are no faster and take more memory."""
 _SPREAD = 1.25
 """A merged file may be so many times the target size; one more file would be a small one again."""
 
@@ -147,7 +149,7 @@ def _row_groups(
     held: list[pa.Table] = []
     count = 0
     for file in compaction.files:
-        for piece in batches(store, table, file, settings.row_group_rows):
+        for piece in batches(store, table, file, _READ_ROWS):
             held.append(piece)
             count += piece.num_rows
             while count >= settings.row_group_rows:
