@@ -66,8 +66,8 @@ def test_every_way_to_name_a_table(filled: Lake, engine: Engine, sql: str, expec
 
 def test_describe_and_explain_answer(filled: Lake, engine: Engine) -> None:
     assert values(engine, "DESCRIBE bronze.web")[0][:2] == ("user", "VARCHAR")
-    assert "Parquet" in str(values(engine, "EXPLAIN SELECT * FROM bronze.web"))
-    assert "Total Time" in str(values(engine, "EXPLAIN ANALYZE SELECT count(*) FROM bronze.web"))
+    assert "parquet" in str(values(engine, "EXPLAIN SELECT * FROM bronze.web")).lower()
+    assert "total time" in str(values(engine, "EXPLAIN ANALYZE SELECT count(*) FROM bronze.web")).lower()
 
 
 def test_pivot_finds_its_columns_itself(filled: Lake, own: Engine) -> None:
@@ -91,7 +91,6 @@ def test_pivot_finds_its_columns_itself(filled: Lake, own: Engine) -> None:
         ("SELECT\n  prise FROM web", 'line 2, column 3: Referenced column "prise" not found'),
         ("SELECT nonesuch(price) FROM web", "line 1, column 8: Scalar Function with name nonesuch does not exist!"),
         ("SELECT user::INT FROM web", "Could not convert string 'ann' to INT32"),
-        ("SELECT * FROM lake_1.bronze.web", 'Table with name "bronze.web" does not exist'),
     ],
 )
 def test_mistakes_are_said_with_place_and_cure(filled: Lake, engine: Engine, sql: str, said: str) -> None:

@@ -28,7 +28,7 @@ def words(sql: str) -> list[Word]:
     """The text's words without comments."""
     octets = sql.encode()
     tokens = duckdb.tokenize(sql)
-    ends = [start for start, _ in tokens[1:]] + [len(octets)]
+    ends = [*(start for start, _ in tokens[1:]), len(octets)][: len(tokens)]
     return [
         (start, octets[start:end].decode().strip())
         for (start, kind), end in zip(tokens, ends, strict=True)

@@ -66,6 +66,10 @@ def statements(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[Stat
         raise told(error) from error
     if not found:
         raise Invalid("there is no SQL in it", hint="such as: SELECT count(*) FROM bronze.web")
+    if any(not one.query for one in found):  # how DuckDB 1.5 takes PIVOT without IN apart
+        if any(one.query for one in found):
+            raise Invalid("PIVOT without IN must be the only statement", hint="write PIVOT … ON column IN (…)")
+        return iter([_read(connection, sql.strip().removesuffix(";"), "MULTI")])
     return (_read(connection, one.query.strip().removesuffix(";"), one.type.name) for one in found)
 
 
@@ -174,7 +178,7 @@ def _listing(shown: list[Node]) -> tuple[str, str]:
         name = str(node.get("table_name", "")).strip('"').lower()
         if node.get("show_type") == "SHOW_FROM":
             return "tables", str(node.get("schema_name", ""))
-        if node.get("show_type") == "SHOW_SPECIAL":
+        if node.get("show_type") in ("SHOW_SPECIAL", "SHOW_UNQUALIFIED") and not node.get("query"):
             known = {"tables": "tables", "databases": "databases", "schemas": "databases"}
             return known.get(name, "all"), ""
     return "", ""
