@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from time import gmtime, strftime
 from typing import Any, Literal, TextIO
@@ -127,7 +128,7 @@ class Log:
         line = json.dumps(
             {"time": f"{_iso(seconds)}.{micros:06d}Z", "level": level, "event": event, **what}, default=str
         )
-        with self._lock:
+        with self._lock, suppress(OSError, ValueError):  # nobody reads the log any more: no reason to stop delivering
             self._stream.write(line + "\n")
             self._stream.flush()
 

@@ -6,6 +6,7 @@ import http.client
 import json
 import ssl
 import threading
+from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from mulgil.stream import Answer
 
 TIMEOUT_S = 30.0
 TRIES = 8
+RETRY_AFTER_S_MAX = 60.0
 
 
 class Sender(Protocol):
@@ -49,27 +51,35 @@ def sender_for(source: str, url: str | None, key: str, project: Path | None) -> 
     try:
         return StreamSender(settings, source, declared)
     except Conflict:  # somebody runs the project: then there is a server
-        scheme = "https" if settings.tls else "http"
-        return HttpSender(f"{scheme}://{settings.listen}", source, key)
+        if settings.tls is None:
+            return HttpSender(f"http://{settings.listen}", source, key)
+        return HttpSender(f"https://{settings.listen}", source, key, context=_own_server(settings.tls.cert))
 
 
 class HttpSender:
     """To a server. A batch has a key made from its place and content, so that a lost answer doubles nothing."""
 
-    def __init__(self, url: str, source: str, key: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        source: str,
+        key: str,
+        clock: Clock | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Invalid(
                 f"{url!r} is not a server's URL", hint="such as https://lake.example.com or http://127.0.0.1:7410"
             )
-        self.where = url
+        self.where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._path = f"{parts.path.rstrip('/')}/v1/{source}"
         self._key = key
         self._clock = clock or SystemClock()
         self._number = 0
         self._connection = (
             http.client.HTTPSConnection(
-                parts.hostname, parts.port, timeout=TIMEOUT_S, context=ssl.create_default_context()
+                parts.hostname, parts.port, timeout=TIMEOUT_S, context=context or ssl.create_default_context()
             )
             if parts.scheme == "https"
             else http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_S)
@@ -97,7 +107,8 @@ class HttpSender:
                 error = _error_of(response.status, body, self.where)
                 if response.status not in (429, 502, 503, 504):
                     raise error
-                pause_s = float(response.headers.get("retry-after") or pause_s)
+                asked_s = response.headers.get("retry-after") or ""
+                pause_s = min(RETRY_AFTER_S_MAX, float(asked_s)) if asked_s.isdecimal() else pause_s  # or it is a date
             self._clock.wait(threading.Event(), pause_s)
         raise error
 
@@ -110,9 +121,13 @@ class StreamSender:
 
     def __init__(self, project: ProjectSettings, source: str, declared: HttpSourceSettings) -> None:
         """Raises `Conflict` when the project is running."""
-        self._lock = ProjectLock(project.state)
-        self._lake = open_lake(project)
-        self._stream = open_stream(self._lake, source, declared)
+        with ExitStack() as undo:
+            self._lock = ProjectLock(project.state)
+            undo.callback(self._lock.release)
+            self._lake = open_lake(project)
+            undo.callback(self._lake.close)
+            self._stream = open_stream(self._lake, source, declared)
+            undo.pop_all()
         self._number = 0
         self.where = f"{project.stream.path / source} (`mulgil run` delivers them)"
 
@@ -138,6 +153,14 @@ class StreamSender:
         self._stream.close()
         self._lake.close()
         self._lock.release()
+
+
+def _own_server(certificate: Path) -> ssl.SSLContext:
+    """Trust the certificate that our own project names, for whatever host it was made."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 def _error_of(status: int, body: bytes, where: str) -> MulgilError:

@@ -15,8 +15,8 @@ from typing import Any
 from mulgil.app.lake import Lake
 from mulgil.app.wiring import Line, build_door, collector_settings
 from mulgil.delivery import Flow
-from mulgil.errors import Invalid, MulgilError, Overloaded, Retry
-from mulgil.sources import collector
+from mulgil.errors import Conflict, Invalid, MulgilError, Overloaded, Retry
+from mulgil.sources import collector, files
 from mulgil.state import Fenced, KeyRing
 from mulgil.telemetry import Log, Metrics
 
@@ -24,6 +24,10 @@ WATCH_S = 1.0
 CARE_PAUSE_S = 1.0
 TRIM_EVERY = 30
 RETRY_S_MAX = 30.0
+STOP_S_MAX = 20.0
+"""So long a flow goes on delivering when it is to stop; what is left waits where it is, for the next start."""
+IDLE_STEPS = 3
+"""A files source has nothing more once it says so this often: finding a rotated file again may take a look or two."""
 GRACE_S = 600.0
 """How long files that no snapshot shows any more stay for queries that began before."""
 
@@ -60,11 +64,11 @@ class Service:
         self._stop = threading.Event()
         self.fenced = False
         self._threads = [
-            threading.Thread(target=self._drive, args=(name, flow), name=f"flow-{name}")
+            threading.Thread(target=self._drive, args=(name, flow), name=f"flow-{name}", daemon=True)
             for name, flow in self.line.flows.items()
         ]
-        self._threads.append(threading.Thread(target=self._care, name="care"))
-        self._threads.append(threading.Thread(target=self._watch, name="watch"))
+        self._threads.append(threading.Thread(target=self._care, name="care", daemon=True))
+        self._threads.append(threading.Thread(target=self._watch, name="watch", daemon=True))
         self._server: collector.Server | None = None
         if self.line.streams:
             try:
@@ -86,11 +90,15 @@ class Service:
         return self._server.url if self._server else None
 
     def start(self) -> None:
-        """Run everything."""
+        """Run everything. Raises `Invalid` when the address cannot be listened on; then nothing runs."""
+        if self._server:
+            try:
+                self._server.start()
+            except BaseException:
+                self.stop()
+                raise
         for thread in self._threads:
             thread.start()
-        if self._server:
-            self._server.start()
         self.log.info("started", url=self.url, sources=sorted(self.line.flows))
 
     def wait(self, stop: threading.Event) -> None:
@@ -106,7 +114,8 @@ class Service:
         for event in self._wake.values():
             event.set()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         self.line.close()
         self.log.info("stopped")
 
@@ -130,31 +139,35 @@ class Service:
     def _drive(self, name: str, flow: Flow) -> None:
         """A flow's whole life."""
         state, wake, failures = self.states[name], self._wake[name], 0
+        clock, stop_at_s = self._lake.clock, None
         while True:
             stopping = self._stop.is_set()
+            if stopping and stop_at_s is None:
+                stop_at_s = clock.monotonic_s() + STOP_S_MAX
             try:
                 busy = flow.step(flush=stopping)
                 failures, state.error, state.hint = 0, "", ""
-            except (Retry, Overloaded) as error:
-                failures += 1
-                state.error, state.hint = str(error.what), error.hint
-                self.log.warning("flow_waits", source=name, error=str(error), attempt=failures)
-                if stopping:
-                    return
-                self._lake.clock.wait(self._stop, min(RETRY_S_MAX, error.after_s * 2 ** min(failures, 10)))
-                continue
             except Fenced as error:
                 self._give_up(name, error)
                 self.fenced = True
                 self._stop.set()
                 return
+            except (Retry, Overloaded, Conflict) as error:
+                failures += 1
+                state.error, state.hint = str(error.what), error.hint
+                self.log.warning("flow_waits", source=name, error=str(error), attempt=failures)
+                if stopping:
+                    return
+                after_s = 1.0 if isinstance(error, Conflict) else error.after_s
+                clock.wait(self._stop, min(RETRY_S_MAX, after_s * 2 ** min(failures, 10)))
+                continue
             except MulgilError as error:
                 self._give_up(name, error)
                 return
             except Exception as error:  # noqa: BLE001 (supervision: a fault in one flow must not stop the others)
                 self._give_up(name, error)
                 return
-            if stopping and not busy:
+            if stop_at_s is not None and (not busy or clock.monotonic_s() >= stop_at_s):
                 return
             if not busy:
                 wake.wait(flow.wait_s())
@@ -174,7 +187,7 @@ class Service:
         care = self.line.care(GRACE_S)
         while not self._stop.is_set():
             did_something = False
-            for name in self._lake.catalog.names():
+            for name in self._tables():
                 if self._stop.is_set():
                     return
                 try:
@@ -194,29 +207,43 @@ class Service:
             if not did_something:
                 self._lake.clock.wait(self._stop, CARE_PAUSE_S)
 
+    def _tables(self) -> list[str]:
+        try:
+            return self._lake.catalog.names()
+        except MulgilError as error:
+            self.log.warning("care_waits", error=str(error))
+            return []
+
     def _watch(self) -> None:
-        """Gauges, limits and retention."""
+        """Gauges, limits and retention, every second."""
         rounds = 0
-        limits = self._lake.project.limits
         while not self._stop.is_set():
-            for name, flow in self.line.flows.items():
-                lag = flow.source.lag()
-                self.metrics.set("mulgil_waiting_bytes", lag.waiting_bytes, name)
-                self.metrics.set("mulgil_lag_seconds", self._lag_s(lag.oldest_us), name)
-                self.metrics.set("mulgil_source_up", int(self.states[name].up), name)
-                if lag.waiting_bytes > limits.lag_mb * 2**20:
-                    waits = f"{lag.waiting_bytes // 2**20} MB of {name} wait for the lake"
-                    self._overloaded[name] = Overloaded(waits, hint="send again later", after_s=5)
-                else:
-                    self._overloaded.pop(name, None)
-            for name, one in self.line.streams.items():
-                self.metrics.set("mulgil_stream_bytes", one.size_bytes(), name)
-                if rounds % TRIM_EVERY == 0:
-                    one.trim(self._lake.clock.now_us())
-            self.metrics.set("mulgil_disk_free_bytes", shutil.disk_usage(self._lake.project.folder).free)
-            self.metrics.set("mulgil_resident_memory_bytes", resident_bytes())
+            try:
+                self._look(trim=rounds % TRIM_EVERY == 0)
+            except Exception as error:  # noqa: BLE001 (supervision: without its watch a line would fill the disk)
+                trace = "".join(traceback.format_exception(error))
+                self.log.error("watch_failed", error=str(error), trace=trace)
             rounds += 1
             self._lake.clock.wait(self._stop, WATCH_S)
+
+    def _look(self, *, trim: bool) -> None:
+        limits = self._lake.project.limits
+        for name, flow in self.line.flows.items():
+            lag = flow.source.lag()
+            self.metrics.set("mulgil_waiting_bytes", lag.waiting_bytes, name)
+            self.metrics.set("mulgil_lag_seconds", self._lag_s(lag.oldest_us), name)
+            self.metrics.set("mulgil_source_up", int(self.states[name].up), name)
+            if lag.waiting_bytes > limits.lag_mb * 2**20:
+                waits = f"{lag.waiting_bytes // 2**20} MB of {name} wait for the lake"
+                self._overloaded[name] = Overloaded(waits, hint="send again later", after_s=5)
+            else:
+                self._overloaded.pop(name, None)
+        for name, one in self.line.streams.items():
+            self.metrics.set("mulgil_stream_bytes", one.size_bytes(), name)
+            if trim:
+                one.trim(self._lake.clock.now_us())
+        self.metrics.set("mulgil_disk_free_bytes", shutil.disk_usage(self._lake.project.folder).free)
+        self.metrics.set("mulgil_resident_memory_bytes", resident_bytes())
 
     def _lag_s(self, oldest_us: int | None) -> float:
         return 0.0 if oldest_us is None else max(0.0, (self._lake.clock.now_us() - oldest_us) / 1e6)
@@ -233,9 +260,13 @@ def run_once(lake: Lake, log: Log, progress: Any = None) -> Metrics:
     try:
         for flow in line.flows.values():
             try:
-                while flow.step():
+                idle = 0
+                while idle < IDLE_STEPS:
+                    idle = 0 if flow.step() else idle + 1
                     if progress:
                         progress(line)
+                    if idle and isinstance(flow.source, files.FilesSource):
+                        flow.source.finish()  # nobody waits for files to settle
                 flow.step(flush=True)
             except MulgilError as error:
                 failed = failed or error

@@ -10,11 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from mulgil.app.project_lock import ProjectLock
+from mulgil.app.project_lock import is_locked
 from mulgil.app.settings import ProjectSettings
 from mulgil.app.wiring import open_lake
 from mulgil.delivery import ledger
-from mulgil.errors import Conflict
 
 TIMEOUT_S = 3.0
 
@@ -52,7 +51,7 @@ def read_status(project: ProjectSettings) -> Status:
             entries.setdefault(name, ledger.Entry()).add(entry)
     finally:
         lake.close()
-    running = _is_running(project)
+    running = is_locked(project.state)
     health = _health(project) if running else None
     told = health["sources"] if health else {}
     rows = []
@@ -88,14 +87,6 @@ def _headline(project: ProjectSettings, running: bool, health: dict[str, Any] | 
         return "running"  # a project of files alone has no HTTP door to ask
     failed = sorted(name for name, source in health["sources"].items() if not source["up"])
     return f"running, but failed: {', '.join(failed)}" if failed else f"running on {project.listen}"
-
-
-def _is_running(project: ProjectSettings) -> bool:
-    try:
-        ProjectLock(project.state).release()
-    except Conflict:
-        return True
-    return False
 
 
 def _health(project: ProjectSettings) -> dict[str, Any] | None:

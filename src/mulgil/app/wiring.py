@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from mulgil import catalog, delivery, query, sources, state, storage, stream, table
@@ -78,11 +79,12 @@ class Line:
 
     def close(self) -> None:
         """Close sources and streams, and let another process have the project."""
-        for flow in self.flows.values():
-            flow.source.close()
-        for one in self.streams.values():
-            one.close()
-        self._lock.release()
+        with ExitStack() as all_of_it:
+            all_of_it.callback(self._lock.release)
+            for one in self.streams.values():
+                all_of_it.callback(one.close)
+            for flow in self.flows.values():
+                all_of_it.callback(flow.source.close)
 
     def _flow(self, name: str, source: AnySource) -> delivery.Flow:
         lake, target = self.lake, target_of(source)
@@ -90,6 +92,7 @@ class Line:
         if target.event_id is not None:
             folder = seen_folder(lake.project, name)
             seen = delivery.Seen(lake.database, storage.LocalStore(), folder, name, target.remember_days)
+            seen.sweep(lake.clock.now_us())
         return delivery.Flow(
             self._source(name, source),
             target,

@@ -8,13 +8,14 @@ and never loses against compaction.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mulgil import table
 from mulgil.catalog.catalog import Catalog
 from mulgil.clock import Clock
-from mulgil.errors import Conflict
-from mulgil.state import Database, Transaction
+from mulgil.errors import Conflict, MulgilError
+from mulgil.state import Database, Fenced, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Care:
     def step(self, name: str) -> CareReport | None:
         """Do the most useful compaction of one table and sweep it; None where there was nothing to do.
 
-        Raises `Conflict` only when the fence does: a table that changed meanwhile is just left for the next step.
+        Raises `Fenced` when the fence does; a table that changed meanwhile is just left for the next step.
         """
         found = self._catalog.find(name)
         if found is None:
@@ -66,25 +67,36 @@ class Care:
         added = table.rewrite(self._catalog.store, found, plan, self._settings)
         try:
             self._exchange(name, plan, added)
-        except Conflict:
-            for file in added:
-                self._catalog.store.delete(file.path)
+        except Fenced:
             raise
+        except Conflict:
+            return CareReport(name, files_deleted=deleted) if deleted else None
         return CareReport(name, len(plan.files), len(added), sum(file.size_bytes for file in plan.files), deleted)
 
     def _exchange(self, name: str, plan: table.Compaction, added: list[table.DataFile]) -> None:
-        with self._catalog.lock(name):
-            newest = self._catalog.load(name)
-            staged = table.stage_replace(
-                self._catalog.store,
-                newest,
-                [file.path for file in plan.files],
-                added,
-                settings=self._settings,
-                now_us=self._clock.now_us(),
-            )
-            with self._database.transaction() as transaction:
-                if self._fence is not None:
-                    self._fence(transaction)
-                self._catalog.swap(transaction, staged, self._clock.now_us())
-            self._catalog.adopt([staged])
+        staged: list[table.Staged] = []
+        try:
+            with self._catalog.lock(name):
+                newest = self._catalog.load(name)
+                staged.append(
+                    table.stage_replace(
+                        self._catalog.store,
+                        newest,
+                        [file.path for file in plan.files],
+                        added,
+                        settings=self._settings,
+                        now_us=self._clock.now_us(),
+                    )
+                )
+                with self._database.transaction() as transaction:
+                    if self._fence is not None:
+                        self._fence(transaction)
+                    self._catalog.swap(transaction, staged[0], self._clock.now_us())
+                self._catalog.adopt(staged)
+        except BaseException:
+            # A commit that failed may still have happened, and then the files are in use. Raises where nobody knows.
+            if not staged or not self._catalog.landed(staged):
+                for path in [*(file.path for file in added), *(path for one in staged for path in one.written)]:
+                    with suppress(MulgilError):
+                        self._catalog.store.delete(path)
+            raise

@@ -15,6 +15,8 @@ from mulgil.errors import Conflict, Missing
 from mulgil.state import Database, Transaction
 
 CATALOG_NAME = "mulgil"
+SWEPT_MAX = 10_000
+"""Files that one sweep deletes at most."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS iceberg_tables (
@@ -112,9 +114,14 @@ class Catalog:
         )
 
     def landed(self, staged: Sequence[table.Staged]) -> bool:
-        """Whether these changes are the tables' present state: asked when a commit's outcome is unknown."""
-        with self._database.read() as read:
-            return all(self._pointer(read, one.table.name) == one.table.metadata_location for one in staged)
+        """Whether the tables have been through these changes: asked when a commit's outcome is unknown."""
+        now = self.load_all(one.table.name for one in staged)
+        for one in staged:
+            found = now.get(one.table.name)
+            past = [] if found is None else [log["metadata-file"] for log in found.metadata["metadata-log"]]
+            if found is None or one.table.metadata_location not in (found.metadata_location, *past):
+                return False
+        return True
 
     def adopt(self, staged: Iterable[table.Staged]) -> None:
         """Remember the tables that were just committed, so that they need not be read again."""
@@ -127,13 +134,13 @@ class Catalog:
         with self._database.read() as read:
             rows = read.execute(
                 "SELECT path, added_sequence, removed_sequence FROM table_garbage"
-                " WHERE table_full_name = ? AND since_us < ? LIMIT 10000",
+                " WHERE table_full_name = ? AND since_us < ?",
                 (name, before_us),
             )
         if not rows:
             return 0
         kept = [snapshot.sequence_number for snapshot in self.load(name).snapshots()]
-        free = table.sweepable([table.Garbage(*row) for row in rows], kept)
+        free = table.sweepable([table.Garbage(*row) for row in rows], kept)[:SWEPT_MAX]
         for one in free:
             self.store.delete(one.path)
         with self._database.transaction() as transaction:

@@ -14,15 +14,21 @@ from mulgil.catalog import Catalog
 from mulgil.clock import Clock
 from mulgil.delivery import keys, positions
 from mulgil.delivery.commit import Committer, changes_of
+from mulgil.delivery.outdated import Outdated
 from mulgil.delivery.prepare import Preparation, Prepared
 from mulgil.delivery.reading import Reading
 from mulgil.delivery.seen import Hashes, Seen, hashed
 from mulgil.delivery.settings import DeliverySettings, Target
+from mulgil.errors import Conflict, MulgilError
 from mulgil.record import Block, Source
-from mulgil.state import Database
+from mulgil.state import Database, Fenced
 from mulgil.telemetry import Log, Metrics
 
 DAY_US = 86_400_000_000
+ATTEMPTS = 5
+"""So often are records decoded anew because another source has changed their table meanwhile."""
+FORGET_EVERY_S = 60.0
+TOLD_MAX = 1_000
 
 
 class Flow:
@@ -56,14 +62,22 @@ class Flow:
         self._pending: list[Block] = []
         self._pending_bytes = 0
         self._pending_since_s = 0.0
-        self._keys_forgotten_us = 0
-        source.resume(positions.marks(self._parts))
+        self._forget_at_s = 0.0
+        self._told: set[str] = set()
+        self._refused: MulgilError | None = None
+        try:
+            source.resume(positions.marks(self._parts))
+        except MulgilError as error:  # the flows beside this one can do without it: `step` says so
+            self._refused = error
 
     def step(self, *, flush: bool = False) -> bool:
         """Poll once, and deliver if it is time to (`flush`: in any case); whether anything was new.
 
-        Raises what the commit raises; the next call then tries again with the same blocks.
+        Raises what the commit raises; the next call then tries again with the same blocks. Raises what the source
+        raised when it was to resume.
         """
+        if self._refused is not None:
+            raise self._refused
         blocks: list[Block] = []
         if self._pending_bytes < self._settings.batch_bytes_max:
             blocks = self.source.poll(self._settings.batch_bytes_max - self._pending_bytes)
@@ -92,6 +106,19 @@ class Flow:
         return self._pending_bytes >= self._settings.batch_bytes_max or waited_s * 1000 >= self._settings.visible_ms
 
     def _deliver(self) -> None:
+        for attempt in range(ATTEMPTS):
+            try:
+                self._try_to_deliver()
+            except Fenced:
+                raise
+            except Conflict:
+                if attempt == ATTEMPTS - 1:
+                    raise
+            else:
+                break
+        self._keep_house()
+
+    def _try_to_deliver(self) -> None:
         began_s = self._clock.monotonic_s()
         name, target = self.source.name, self.target
         reading = Reading(self._catalog, target)
@@ -99,6 +126,8 @@ class Flow:
         preparation.add(self._pending)
         hashes: list[Hashes] = []
         prepared = preparation.finish(reading.decode, lambda rows: self._fresh(rows, hashes))
+        if reading.fractions and self._committer.widen(target.table, reading.fractions, self._settings):
+            raise Outdated(f"columns of {target.table} are doubles now: {', '.join(sorted(reading.fractions))}")
         changes = changes_of(prepared, target.table, target.partition, reading.time)
         gained = self._committer.commit(
             name, prepared, changes, target.table, self._seen, hashes[0] if hashes else None
@@ -109,7 +138,6 @@ class Flow:
         self._pending, self._pending_bytes = [], 0
         self.source.committed(list({mark.part: mark for mark in marks}.values()))
         self._tell(prepared, gained, self._clock.monotonic_s() - began_s)
-        self._forget_keys()
 
     def _fresh(self, rows: pa.Table, hashes: list[Hashes]) -> npt.NDArray[np.bool_] | None:
         """Which rows bring an event id that is new or none at all; the new ids' hashes go into the list."""
@@ -135,10 +163,15 @@ class Flow:
             self._metrics.count("mulgil_commits_total", 1, table, "append")
             self._metrics.observe("mulgil_commit_seconds", took_s, table)
         for event in (*gained, *prepared.notices):
-            self._log.info("schema_event", table=table, source=name, change=event)
+            if event not in self._told and len(self._told) < TOLD_MAX:  # a conflict comes again with every commit
+                self._told.add(event)
+                self._log.info("schema_event", table=table, source=name, change=event)
 
-    def _forget_keys(self) -> None:
-        now_us = self._clock.now_us()
-        if now_us - self._keys_forgotten_us > 60_000_000:
-            self._keys_forgotten_us = now_us
-            keys.forget(self._database, self.source.name, now_us - self.target.remember_days * DAY_US)
+    def _keep_house(self) -> None:
+        """Forget what is old. Nothing here has to succeed now."""
+        now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
+        if now_s >= self._forget_at_s:
+            all_gone = keys.forget(self._database, self.source.name, now_us - self.target.remember_days * DAY_US)
+            self._forget_at_s = now_s + (FORGET_EVERY_S if all_gone else 0.0)
+        if self._seen is not None:
+            self._seen.tidy(now_us)

@@ -23,7 +23,7 @@ FORGET_ROWS = 5_000
 
 def digest(key: str) -> bytes:
     """16 bytes for a key of any length."""
-    return blake2b(key.encode(), digest_size=16).digest()
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def known(database: Database, source: str, digests: Sequence[bytes]) -> set[bytes]:
@@ -45,11 +45,12 @@ def store(transaction: Transaction, source: str, digests: Iterable[bytes], now_u
     )
 
 
-def forget(database: Database, source: str, before_us: int) -> None:
-    """Drop keys that are older than they are remembered, a bounded number at a time."""
+def forget(database: Database, source: str, before_us: int) -> bool:
+    """Drop keys that are older than they are remembered, a bounded number at a time; whether that were all."""
     with database.transaction() as transaction:
-        transaction.execute(
+        dropped = transaction.change(
             "DELETE FROM idempotency_key WHERE (source, digest) IN (SELECT source, digest FROM idempotency_key"
             " WHERE seen_us < ? AND source = ? LIMIT ?)",
             (before_us, source, FORGET_ROWS),
         )
+    return dropped < FORGET_ROWS

@@ -100,6 +100,8 @@ def check(database: Database, record_counts: Mapping[str, int], quarantine_of: M
         differences += _unequal(f"rows of {kept}", kept_by_table[table], record_counts.get(kept, 0))
     with database.read() as view:
         reached = view.execute("SELECT source, unit, sum(place) FROM source_part GROUP BY source, unit")
+    for source in by_source.keys() - {source for source, _, _ in reached}:
+        differences += _unequal(f"records of source {source} that its positions cover", by_source[source].records_in, 0)
     for source, unit, places in reached:
         entry = by_source.get(source, Entry())
         if unit == "record":

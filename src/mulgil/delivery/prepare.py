@@ -6,7 +6,7 @@ the state must say once both are committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,12 +16,15 @@ import pyarrow as pa
 from mulgil.delivery import keys, ledger
 from mulgil.delivery.decode import Decoded
 from mulgil.delivery.positions import Part
-from mulgil.errors import Broken
-from mulgil.record import PLACE_BITS, Block, Mark, Records
+from mulgil.errors import Broken, Invalid
+from mulgil.record import PLACE_BITS, Bad, Block, Mark, Records
 from mulgil.schema import INGESTED_AT, POSITION, SOURCE, Format
 
 Decode = Callable[[Format | None, Records], Decoded]
 """Decode records of a format (None: the source's own) to columns."""
+
+PIECE_BYTES = 4 * 2**20
+"""Decoders work on about so much at a time: it stays in the cache."""
 
 TIMESTAMPTZ = pa.timestamp("us", "UTC")
 
@@ -66,6 +69,21 @@ class _Group:
     arrived: list[npt.NDArray[np.int64]] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
 
+    def pieces(self) -> Iterator[_Group]:
+        """Small blocks put together, as decoders like them; a large one stays alone, so that nobody copies it."""
+        piece, size = _Group(), 0
+        for one in zip(self.records, self.positions, self.arrived, self.origins, strict=True):
+            if piece.records and size + len(one[0].data) > PIECE_BYTES:
+                yield piece
+                piece, size = _Group(), 0
+            piece.records.append(one[0])
+            piece.positions.append(one[1])
+            piece.arrived.append(one[2])
+            piece.origins.append(one[3])
+            size += len(one[0].data)
+        if piece.records:
+            yield piece
+
 
 class Preparation:
     """One delivery in the making: add blocks, then `finish`."""
@@ -78,6 +96,7 @@ class Preparation:
         self._entries: dict[int, ledger.Entry] = {}
         self._groups: dict[Format | None, _Group] = {}
         self._digests: set[bytes] = set()
+        self._next_number = max((part.number for part in parts.values()), default=-1) + 1
 
     def add(self, blocks: Sequence[Block]) -> None:
         """Take blocks in, in the order in which the source gave them."""
@@ -91,10 +110,11 @@ class Preparation:
         tables: list[pa.Table] = []
         kept: list[pa.Table] = []
         notices: list[str] = []
-        for one_format, group in self._groups.items():
+        pieces = [(one_format, piece) for one_format, group in self._groups.items() for piece in group.pieces()]
+        for one_format, group in pieces:
             records = _joined(group.records)
             positions, arrived = np.concatenate(group.positions), np.concatenate(group.arrived)
-            decoded = decode(one_format, records)
+            decoded = _decoded(decode, one_format, records)
             if len(decoded.index) + len(decoded.bad) != len(records):
                 raise Broken(f"{len(records)} records became {len(decoded.index)} rows and {len(decoded.bad)} bad ones")
             notices += decoded.notices
@@ -121,10 +141,16 @@ class Preparation:
 
     def _add(self, block: Block, known: set[bytes]) -> None:
         entry = self._entry(block.arrived_us)
-        entry.bytes_unreadable += block.unreadable_bytes
         part = self._part(block.part, block)
+        if block.place >= part.place:  # else it was sent again, and counted before
+            entry.bytes_unreadable += block.unreadable_bytes
         records = block.records
         if block.unit == "record":
+            if block.place > part.place > 0 and not block.unreadable_bytes:
+                raise Broken(
+                    f"the records from {part.place} to {block.place} are missing, and nobody says why",
+                    where=f"{self._source}/{block.part}",
+                )
             places = np.arange(block.place, block.place + len(records), dtype=np.int64)
             if block.mark.place != block.place + len(records):
                 raise Broken(
@@ -167,9 +193,8 @@ class Preparation:
             if before is not None:
                 self._parts[name] = Part(before.number, before.unit, before.place, before.detail)
             else:
-                taken = {part.number for part in (*self._before.values(), *self._parts.values())}
-                number = max(taken, default=-1) + 1
-                self._parts[name] = Part(number, "record" if unit == "record" else block.unit, 0)
+                self._parts[name] = Part(self._next_number, "record" if unit == "record" else block.unit, 0)
+                self._next_number += 1
         return self._parts[name]
 
     def _advance(self, mark: Mark, part: Part) -> None:
@@ -211,6 +236,17 @@ class Preparation:
 
     def _entry(self, arrived_us: int) -> ledger.Entry:
         return self._entries.setdefault(arrived_us // ledger.HOUR_US * ledger.HOUR_US, ledger.Entry())
+
+
+def _decoded(decode: Decode, one_format: Format | None, records: Records) -> Decoded:
+    """A format that a sender declared and that cannot work makes its records bad, and stops nobody else's."""
+    try:
+        return decode(one_format, records)
+    except Invalid as error:
+        if one_format is None:
+            raise
+        bad = [Bad(index, f"the format that the sender declared: {error.what}") for index in range(len(records))]
+        return Decoded(pa.table({}), np.zeros(0, dtype=np.int64), bad, 0, [])
 
 
 def _only(records: Records, index: npt.NDArray[np.int64]) -> Records:

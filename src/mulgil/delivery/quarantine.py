@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +20,13 @@ from mulgil import catalog, table
 from mulgil.catalog import Catalog
 from mulgil.clock import Clock
 from mulgil.delivery import ledger
-from mulgil.delivery.prepare import QUARANTINE_SCHEMA
+from mulgil.delivery.commit import changes_of
+from mulgil.delivery.outdated import Outdated
+from mulgil.delivery.prepare import QUARANTINE_SCHEMA, Prepared
 from mulgil.delivery.reading import Reading
 from mulgil.delivery.seen import Hashes, Seen, hashed
 from mulgil.delivery.settings import Target
-from mulgil.errors import Conflict, Missing
+from mulgil.errors import Conflict, Missing, MulgilError
 from mulgil.record import Records
 from mulgil.schema import INGESTED_AT, POSITION, SOURCE, Format
 from mulgil.state import Database
@@ -113,6 +116,8 @@ class _Move:
         self._records = table.scan(lake.store, self._kept).select(QUARANTINE_SCHEMA.names)
         self._mine = np.flatnonzero(pc.equal(self._records[SOURCE], source).to_numpy(zero_copy_only=False))
         self._hashes: Hashes | None = None
+        self._reading = Reading(lake, declared)
+        self._files: list[str] = []
 
     def run(self, database: Database) -> Redriven:
         rows, gone = self._decode()
@@ -121,8 +126,17 @@ class _Move:
         if not len(gone):
             return Redriven(0, 0, len(self._mine))
         with self._lake.lock(self._target), self._lake.lock(self._kept.name):
-            staged = [self._rest(gone)]
-            if rows is not None and moved:
+            self._exchange(database, gone, rows, dropped)
+        return Redriven(moved, dropped.num_rows if dropped is not None else 0, len(self._mine) - len(gone))
+
+    def _exchange(
+        self, database: Database, gone: npt.NDArray[np.int64], rows: pa.Table | None, dropped: pa.Table | None
+    ) -> None:
+        """Both tables and the books, in one transaction."""
+        staged: list[table.Staged] = []
+        try:
+            staged.append(self._rest(gone))
+            if rows is not None and rows.num_rows:
                 staged.append(self._append(rows))
             with database.transaction() as transaction:
                 now_us = self._clock.now_us()
@@ -131,12 +145,17 @@ class _Move:
                 ledger.store(transaction, self._source, self._target, self._entries(gone, rows, dropped))
                 if self._seen is not None and self._hashes is not None:
                     self._seen.store(transaction, self._hashes, now_us)
-            self._lake.adopt(staged)
-        return Redriven(moved, dropped.num_rows if dropped is not None else 0, len(self._mine) - len(gone))
+        except BaseException:
+            # A commit that failed may still have happened, and then the files are in use. Raises where nobody knows.
+            if not staged or not self._lake.landed(staged):
+                for path in [*self._files, *(path for one in staged for path in table.abandoned(one))]:
+                    with suppress(MulgilError):
+                        self._lake.store.delete(path)
+            raise
+        self._lake.adopt(staged)
 
     def _decode(self) -> tuple[pa.Table | None, npt.NDArray[np.int64]]:
         """The rows that fit now, and the indexes in the quarantine of the records they come from."""
-        reading = Reading(self._lake, self._declared)
         mine = self._records.take(self._mine)
         tables, gone = [], []
         for text in pc.unique(mine["format"]).to_pylist():
@@ -144,7 +163,7 @@ class _Move:
             index = np.flatnonzero(pc.fill_null(same, False).to_numpy(zero_copy_only=False))
             part = mine.take(index)
             records = Records.of_list(part["raw"].to_pylist())
-            decoded = reading.decode(None if text is None else Format.of(json.loads(text)), records)
+            decoded = self._reading.decode(None if text is None else Format.of(json.loads(text)), records)
             good = part.take(decoded.index)
             rows = decoded.rows
             for name in (SOURCE, POSITION, INGESTED_AT):
@@ -167,26 +186,46 @@ class _Move:
         return rows.filter(pa.array(fresh)), rows.filter(pa.array(~fresh))
 
     def _rest(self, gone: npt.NDArray[np.int64]) -> table.Staged:
-        """The quarantine without them."""
+        """The newest quarantine without them; what a flow has added since stays where it is."""
         keep = np.ones(self._records.num_rows, dtype=bool)
         keep[gone] = False
         left = self._records.filter(pa.array(keep))
-        now_us = self._clock.now_us()
-        files = table.write_files(self._lake.store, self._kept, left, self._settings, now_us) if left.num_rows else []
+        newest = self._lake.load(self._kept.name)
+        files = self._write(newest, left) if left.num_rows else []
         removed = [file.path for file in self._kept.files()]
         return table.stage_replace(
-            self._lake.store, self._kept, removed, files, settings=self._settings, now_us=now_us, operation="overwrite"
+            self._lake.store,
+            newest,
+            removed,
+            files,
+            settings=self._settings,
+            now_us=self._clock.now_us(),
+            operation="overwrite",
         )
 
     def _append(self, rows: pa.Table) -> table.Staged:
         found = self._lake.find(self._target)
         if found is None:
-            by = self._declared.partition or (f"day({self._declared.time or INGESTED_AT})",)
-            found = table.new(self._target, self._lake.location(self._target), rows.schema, partition=by)
-        evolved = table.evolve(found, rows.schema).table
+            prepared = Prepared(rows, None, {}, {})
+            change = changes_of(prepared, self._target, self._declared.partition, self._reading.time)[0]
+            found = table.new(
+                self._target,
+                self._lake.location(self._target),
+                rows.schema,
+                partition=change.partition,
+                properties=change.properties,
+            )
+        evolution = table.evolve(found, rows.schema)
+        if evolution.conflicts:
+            raise Outdated(f"{self._target} was changed by somebody else meanwhile")
+        files = self._write(evolution.table, rows)
         now_us = self._clock.now_us()
-        files = table.write_files(self._lake.store, evolved, rows, self._settings, now_us)
-        return table.stage_append(self._lake.store, evolved, files, settings=self._settings, now_us=now_us)
+        return table.stage_append(self._lake.store, evolution.table, files, settings=self._settings, now_us=now_us)
+
+    def _write(self, base: table.Table, rows: pa.Table) -> list[table.DataFile]:
+        files = table.write_files(self._lake.store, base, rows, self._settings, self._clock.now_us())
+        self._files += [file.path for file in files]
+        return files
 
     def _entries(
         self, gone: npt.NDArray[np.int64], rows: pa.Table | None, dropped: pa.Table | None

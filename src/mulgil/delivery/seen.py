@@ -10,7 +10,7 @@ The hash is two independent 64-bit mixes of the id's words (the multiply-xorshif
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mulgil.delivery.outdated import Outdated
+from mulgil.errors import Broken
 from mulgil.state import Database, Transaction
 from mulgil.storage import Store
 
@@ -33,7 +35,11 @@ CREATE TABLE IF NOT EXISTS seen_run (
 
 DAY_US = 86_400_000_000
 INLINE_IDS_MAX = 4_096
+HASH_BYTES = 16
 FAN_IN = 4
+STRAY_US = 3_600_000_000
+"""A file that no run names is deleted after so long: before, somebody may be about to name it."""
+READ_TRIES = 5
 
 
 @dataclass(slots=True)
@@ -60,6 +66,8 @@ class Seen:
         self._folder = folder
         self._source = source
         self._remember_days = remember_days
+        self._newest = 0
+        """The highest run number that this object knows of."""
         self._runs = self._load()
 
     def fresh(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
@@ -70,27 +78,52 @@ class Seen:
         new = np.ones(len(ordered), dtype=bool)
         new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
         for run in self._runs:
-            new &= ~_contains(run.hashes, ordered)
+            first = np.flatnonzero(new)
+            new[first[_contains(run.hashes, ordered[first])]] = False
         mask = np.empty(len(hashes), dtype=bool)
         mask[order] = new
         return mask
 
     def store(self, transaction: Transaction, hashes: Hashes, now_us: int) -> Run | None:
-        """Remember these from now on, if the transaction succeeds: then hand the answer to `adopt`."""
+        """Remember these from now on, if the transaction succeeds: then hand the answer to `adopt`.
+
+        Raises `Outdated` when another process has added ids since `fresh` was asked.
+        """
         if not len(hashes):
             return None
+        sql = "SELECT coalesce(max(number), 0) FROM seen_run WHERE source = ?"
+        if transaction.execute(sql, (self._source,))[0][0] > self._newest:
+            raise Outdated(f"another process has added event ids of {self._source}")
         ordered = hashes[np.argsort(hashes[:, 0])]
         run = self._place(ordered, now_us // DAY_US)
         self._insert(transaction, run)
         return run
 
-    def adopt(self, run: Run | None, now_us: int) -> None:
-        """The transaction has succeeded. Merges and forgets where that is due."""
+    def adopt(self, run: Run | None) -> None:
+        """The transaction has succeeded."""
         if run is not None:
             self._runs.append(run)
+            self._newest = max(self._newest, run.number)
+
+    def tidy(self, now_us: int) -> None:
+        """Merge and forget where that is due. May fail like any commit, and is then done the next time."""
         self._forget(now_us // DAY_US - self._remember_days)
         while (group := self._crowded()) is not None:
             self._merge(group)
+
+    def sweep(self, now_us: int) -> int:
+        """Delete files that a crash left behind; how many. For the one process that merges, before it does."""
+        if not self._folder.is_dir():
+            return 0
+        named = {run.file for run in self._runs}
+        strays = [
+            path
+            for path in self._folder.iterdir()
+            if path.name not in named and path.stat().st_mtime_ns // 1000 < now_us - STRAY_US
+        ]
+        for path in strays:
+            self._store.delete(str(path))
+        return len(strays)
 
     def _crowded(self) -> list[Run] | None:
         groups: dict[tuple[int, int], list[Run]] = {}
@@ -107,6 +140,7 @@ class Seen:
         with self._database.transaction() as transaction:
             self._drop(transaction, group)
             self._insert(transaction, merged)
+        self._newest = max(self._newest, merged.number)
         gone = {run.number for run in group}
         self._runs = [run for run in self._runs if run.number not in gone] + [merged]
         self._delete_files(group)
@@ -147,69 +181,84 @@ class Seen:
                 self._store.delete(str(self._folder / run.file))
 
     def _load(self, after: int = 0) -> list[Run]:
-        with self._database.read() as read:
-            rows = read.execute(
-                "SELECT number, day, inline, file FROM seen_run WHERE source = ? AND number > ? ORDER BY number",
-                (self._source, after),
-            )
-        return [
-            Run(
-                number,
-                day,
-                np.frombuffer(inline, dtype=np.uint64).reshape(-1, 2) if file is None else self._map(file),
-                file,
-            )
-            for number, day, inline, file in rows
-        ]
+        for attempt in range(READ_TRIES):
+            with self._database.read() as read:
+                rows = read.execute(
+                    "SELECT number, day, ids, inline, file FROM seen_run WHERE source = ? AND number > ?"
+                    " ORDER BY number",
+                    (self._source, after),
+                )
+            try:
+                runs = [self._run(*row) for row in rows]
+            except FileNotFoundError as error:  # merged by another process between the two reads
+                if attempt == READ_TRIES - 1:
+                    raise Broken(
+                        "a file of event ids is missing", where=str(error.filename), hint="restore it beside the state"
+                    ) from error
+                continue
+            self._newest = max([self._newest, *(run.number for run in runs)])
+            return runs
+        raise AssertionError("unreachable")
+
+    def _run(self, number: int, day: int, ids: int, inline: bytes | None, file: str | None) -> Run:
+        if file is None:
+            return Run(number, day, np.frombuffer(inline or b"", dtype=np.uint64).reshape(-1, 2), None)
+        if (self._folder / file).stat().st_size != ids * HASH_BYTES:
+            raise Broken(f"a file of {ids} event ids has another size", where=str(self._folder / file))
+        return Run(number, day, self._map(file), file)
 
     def _refresh(self) -> None:
         """Take in what another process (a redrive) has added since."""
-        self._runs += self._load(after=max((run.number for run in self._runs), default=0))
+        self._runs += self._load(after=self._newest)
 
 
 def _contains(run: Hashes, ordered: Hashes) -> npt.NDArray[np.bool_]:
-    """bool[len(ordered)]: which of the sorted hashes are in the sorted run. The shorter is searched in the longer."""
+    """bool[len(ordered)]: which of the sorted, distinct hashes are in the sorted run. Searches the shorter in the
+    longer."""
     found = np.zeros(len(ordered), dtype=bool)
     if len(run) < len(ordered):
-        places = np.searchsorted(ordered[:, 0], run[:, 0], side="left")
-        candidates = np.flatnonzero(places < len(ordered))
-        candidates = candidates[ordered[places[candidates], 0] == run[candidates, 0]]
-        for candidate in candidates:  # ids that really were seen, or 64-bit collisions: few by nature
-            place = places[candidate]
-            while place < len(ordered) and ordered[place, 0] == run[candidate, 0]:
-                found[place] |= ordered[place, 1] == run[candidate, 1]
-                place += 1
-        return found
-    keys = run[:, 0]
-    places = np.searchsorted(keys, ordered[:, 0], side="left")
-    inside = np.flatnonzero(places < len(run))
-    inside = inside[keys[places[inside]] == ordered[inside, 0]]
-    while len(inside):  # more than one round only where 64 bits collide
-        at = places[inside]
-        found[inside] |= run[at, 1] == ordered[inside, 1]
-        places[inside] = at + 1
-        inside = inside[at + 1 < len(run)]
-        inside = inside[keys[places[inside]] == ordered[inside, 0]]
+        for _, at in _matches(run, ordered):
+            found[at] = True
+    else:
+        for at, _ in _matches(ordered, run):
+            found[at] = True
     return found
 
 
+def _matches(few: Hashes, many: Hashes) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Pairs of indexes of equal hashes, in rounds: more than one only where the first 64 bits collide."""
+    keys = many[:, 0]
+    places = np.searchsorted(keys, few[:, 0], side="left")
+    inside = np.arange(len(few))
+    while len(inside):
+        inside = inside[places[inside] < len(many)]
+        inside = inside[keys[places[inside]] == few[inside, 0]]
+        at = places[inside]
+        equal = many[at, 1] == few[inside, 1]
+        yield inside[equal], at[equal]
+        places[inside] += 1
+
+
 def hashed(ids: pa.Array) -> tuple[Hashes, npt.NDArray[np.bool_]]:
-    """uint64[n, 2] for an Arrow array of strings (or of anything that can be written as one), and bool[n]: not null."""
-    if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
-        ids = pc.cast(ids, pa.string())
-    ids = pc.cast(ids, pa.large_string())
-    valid = np.asarray(pc.is_valid(ids))
+    """uint64[n, 2] for an Arrow array of texts, numbers or booleans, and bool[n]: which of them are ids.
+
+    Nulls and empty texts name no event, nor do values with parts (structs, lists).
+    """
+    if pa.types.is_nested(ids.type) or len(ids) == 0:
+        return np.zeros((len(ids), 2), dtype=np.uint64), np.zeros(len(ids), dtype=bool)
+    ids = pc.cast(pc.cast(ids, pa.string()) if not pa.types.is_large_string(ids.type) else ids, pa.large_string())
     _, offsets_buffer, data_buffer = ids.buffers()
     offsets = np.frombuffer(offsets_buffer, dtype=np.int64)[ids.offset : ids.offset + len(ids) + 1]
     starts, lengths = offsets[:-1], np.diff(offsets)
+    valid = pc.is_valid(ids).to_numpy(zero_copy_only=False) & (lengths > 0)
     result = np.zeros((len(ids), 2), dtype=np.uint64)
     octets = np.frombuffer(data_buffer, dtype=np.uint8) if data_buffer is not None else np.zeros(0, dtype=np.uint8)
     for length in np.unique(lengths[valid]):  # ids of one kind have one length, so this loop is short
         rows = np.flatnonzero(valid & (lengths == length))
-        words = np.zeros((len(rows), max(8, -(-int(length) // 8) * 8)), dtype=np.uint8)
+        words = np.zeros((len(rows), -(-int(length) // 8) * 8), dtype=np.uint8)
         if len(rows) == len(ids):  # one length throughout: the characters lie side by side
             words[:, :length] = octets[starts[0] : starts[0] + length * len(rows)].reshape(len(rows), length)
-        elif length:
+        else:
             words[:, :length] = octets[starts[rows, None] + np.arange(length)]
         result[rows] = _mixed(words.view(np.uint64), int(length))
     return result, valid

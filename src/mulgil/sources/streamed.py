@@ -33,25 +33,40 @@ class StreamSource:
         self._waiting: list[tuple[int, int, int]] = []  # shard, sequence behind the block, when it arrived
 
     def resume(self, marks: Sequence[Mark]) -> None:
-        """Start after the shards' marks; those of agents' files say nothing about the stream."""
+        """Start after the shards' marks; those of agents' files say nothing about the stream.
+
+        Raises `Broken` where the stream ends before a mark: it is not the stream that was read, and what it takes in
+        would pass for delivered.
+        """
         places = {mark.part: mark.place for mark in marks}
+        starts, ends = self._stream.starts(), self._stream.ends()
         for shard in range(self._shards):
-            self._next[shard] = self._committed[shard] = places.get(part_of(shard), self._stream.starts()[shard])
+            place = places.get(part_of(shard), starts[shard])
+            if place > ends[shard]:
+                raise Broken(
+                    f"{place} records of the stream are in the lake, and it holds only {ends[shard]}",
+                    where=f"stream {self.name}, shard {shard}",
+                    hint="its folder was replaced or set back: restore it, or give the source a new name",
+                )
+            self._next[shard] = self._committed[shard] = place
             self._stream.checkpoint(READER, shard, self._committed[shard])
         self._waiting.clear()
 
     def poll(self, bytes_max: int) -> list[Block]:
         """Blocks of all shards in turn."""
         blocks: list[Block] = []
+        reached, waiting = list(self._next), []
         room = bytes_max
         for shard in range(self._shards):
             if room <= 0:
                 break
-            for frame in self._stream.read(shard, self._next[shard], max(1, room // (self._shards - shard))):
-                blocks += self._blocks(frame)
+            for frame in self._stream.read(shard, reached[shard], max(1, room // (self._shards - shard))):
+                blocks += self._blocks(frame, reached[shard])
                 room -= len(frame.payload)
-                self._next[shard] = frame.first + frame.count
-                self._waiting.append((shard, self._next[shard], frame.appended_us))
+                reached[shard] = frame.first + frame.count
+                waiting.append((shard, reached[shard], frame.appended_us))
+        self._next = reached  # only now: what a shard that fails keeps from being handed out comes again
+        self._waiting += waiting
         return blocks
 
     def committed(self, marks: Sequence[Mark]) -> None:
@@ -65,7 +80,8 @@ class StreamSource:
 
     def lag(self) -> Lag:
         """What is acknowledged and not in the lake; bytes are estimated from the mean record."""
-        records = sum(end - done for end, done in zip(self._stream.ends(), self._committed, strict=True))
+        committed = list(self._committed)  # before the ends, which another thread moves on
+        records = sum(max(0, end - done) for end, done in zip(self._stream.ends(), committed, strict=True))
         if not records:
             return Lag(0, 0, None)
         kept = sum(end - start for end, start in zip(self._stream.ends(), self._stream.starts(), strict=True))
@@ -79,8 +95,7 @@ class StreamSource:
     def close(self) -> None:
         """The stream belongs to whoever opened it."""
 
-    def _blocks(self, frame: Frame) -> list[Block]:
-        expected = self._next[frame.shard]
+    def _blocks(self, frame: Frame, expected: int) -> list[Block]:
         if frame.first < expected:
             raise Broken(
                 f"a frame begins at {frame.first} where the reader stands at {expected}",
@@ -90,10 +105,9 @@ class StreamSource:
         unreadable = sum(gap.byte_end - gap.byte_first for gap in lost)
         if not any(entry.meta for entry in frame.entries):
             return [self._of_records(frame, unreadable)]
-        blocks = [self._of_agent(frame, entry) for entry in frame.entries]
-        if sum(entry.count for entry in frame.entries) != frame.count:
+        if sum(entry.count for entry in frame.entries if entry.meta) != frame.count:
             raise Broken("a frame mixes an agent's bytes with plain records", where=f"stream {self.name}")
-        return blocks
+        return [self._of_agent(frame, entry) for entry in frame.entries]
 
     def _of_records(self, frame: Frame, unreadable: int) -> Block:
         part = part_of(frame.shard)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,7 @@ class Database:
         self.path = path
         self._read_only = read_only
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: set[weakref.finalize[..., _Held]] = set()
         self._guard = threading.Lock()
         self._writing = threading.RLock()
         if not read_only:
@@ -59,14 +60,9 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield Transaction(connection)
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            try:
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
 
     @contextmanager
@@ -81,7 +77,7 @@ class Database:
             try:
                 yield Transaction(connection)
             finally:
-                connection.execute("ROLLBACK")
+                _roll_back(connection)
 
     def version(self) -> int:
         """A number that changes when another connection has written; cheap enough to ask every second."""
@@ -91,26 +87,46 @@ class Database:
     def close(self) -> None:
         """Close every thread's connection."""
         with self._guard:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
+            held, self._connections = self._connections, set()
+        for close in held:
+            close()
         self._local = threading.local()
 
     def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            mode = "ro" if self._read_only else "rwc"
-            connection = sqlite3.connect(
-                f"file:{self.path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
-            )
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None:
+            held = _Held(self._connect())
+            close = weakref.finalize(held, held.connection.close)  # when the thread has ended, or at `close`
+            self._local.held = held
+            with self._guard:
+                self._connections = {one for one in self._connections if one.alive} | {close}
+        return held.connection
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "ro" if self._read_only else "rwc"
+        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        try:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             if not self._read_only:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")  # in WAL mode, NORMAL may forget the last commits
-            self._local.connection = connection
-            with self._guard:
-                self._connections.append(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+
+class _Held:
+    """A thread's connection. It goes when the thread does."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # SQLite rolls back by itself where the disk is full or fails
+        connection.execute("ROLLBACK")
 
 
 @contextmanager
@@ -126,6 +142,8 @@ def _named(path: Path) -> Iterator[None]:
             raise Retry(f"the state cannot be written: {text}", where=str(path), hint="free some disk space") from error
         if "unable to open" in text:
             raise Broken("the state cannot be opened", where=str(path), hint="does its folder exist?") from error
+        if "readonly" in text:
+            raise Broken("the state cannot be written", where=str(path), hint="may this user write there?") from error
         raise
     except sqlite3.DatabaseError as error:
         if "malformed" in str(error) or "not a database" in str(error):

@@ -86,6 +86,8 @@ class KeyRing:
 
     def allows(self, secret: str, grant: str) -> bool:
         """Whether this secret's key has the grant."""
+        if not secret.isascii():
+            return False
         parts = secret.split("_", 2)
         key = self._fresh().get(parts[1]) if len(parts) == 3 and parts[0] == PREFIX else None
         return key is not None and compare_digest(key.digest, sha256(secret.encode()).digest()) and key.may(grant)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import msgspec
 
-from mulgil.errors import Conflict
+from mulgil.errors import Conflict, MulgilError
 from mulgil.ids import new_snapshot_id, new_uuid
 from mulgil.storage import Store
 from mulgil.table.expire import Garbage, retained
@@ -180,7 +181,13 @@ def _finish(
     garbage += _log_previous(metadata, table, settings)
     location = _next_location(table)
     written.append((location, msgspec.json.encode(metadata)))
-    store.put_all(written)
+    try:
+        store.put_all(written)
+    except BaseException:
+        for path, _ in written:  # some may be there
+            with suppress(MulgilError):
+                store.delete(path)
+        raise
     manifests = [tuple(change.manifests)] if change is not None else table._manifests
     after = replace(
         table, metadata=metadata, metadata_location=location, before=location, _store=store, _manifests=manifests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.types import DoubleType, FloatType
 
+from mulgil.errors import MulgilError
 from mulgil.ids import new_uuid
 from mulgil.storage import Store
 from mulgil.table.conform import conform
@@ -44,7 +46,13 @@ def write_files(store: Store, table: Table, rows: pa.Table, settings: TableSetti
             )  # fmt: skip
             data = sink.getvalue()
             made.append((describe(layout, path, partition, footers[0], data.size, nan_counts(layout, piece)), data))
-    store.put_all([(file.path, memoryview(data)) for file, data in made])
+    try:
+        store.put_all([(file.path, memoryview(data)) for file, data in made])
+    except BaseException:
+        for file, _ in made:  # some may be there
+            with suppress(MulgilError):
+                store.delete(file.path)
+        raise
     return [file for file, _ in made]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -14,9 +15,9 @@ from urllib.parse import parse_qs
 
 from mulgil.clock import Clock
 from mulgil.errors import Broken, Conflict, Invalid, Missing, MulgilError, Overloaded, Retry
-from mulgil.sources.collector.body import Body, TooLarge, decompressed, read_events
+from mulgil.sources.collector.body import Body, TooLarge, UnknownEncoding, decompressed, read_events
 from mulgil.sources.collector.measurement import read_measurement
-from mulgil.sources.collector.receipts import Receipts, read_shipment
+from mulgil.sources.collector.receipts import Receipts, checked_generation, read_shipment
 from mulgil.sources.collector.settings import CollectorSettings, EndpointSettings
 from mulgil.stream import Answer, Appended, Done, Stream
 from mulgil.telemetry import Log, Metrics
@@ -27,7 +28,16 @@ KeyCheck = Callable[[str, str], bool]
 KEY_CHARACTERS_MAX = 1024
 JSON = ("content-type", "application/json")
 
-STATUS = {Missing: 404, TooLarge: 413, Invalid: 400, Conflict: 409, Overloaded: 429, Retry: 503, Broken: 503}
+STATUS = {
+    Missing: 404,
+    TooLarge: 413,
+    UnknownEncoding: 415,
+    Invalid: 400,
+    Conflict: 409,
+    Overloaded: 429,
+    Retry: 503,
+    Broken: 503,
+}
 """Our errors as HTTP statuses; the first that fits."""
 
 
@@ -71,6 +81,7 @@ class Door:
         self._appended = appended
         self._refuse = refuse
         self._turn = count()
+        self._notify: Callable[[Sequence[tuple[Done, Answer]]], None] | None = None
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """One request."""
@@ -102,6 +113,10 @@ class Door:
                 cors = [*cors, ("retry-after", str(max(1, round(error.after_s))))]
             if isinstance(error, Broken):
                 self._log.error("request_failed", source=source, error=str(error))
+        except Exception as error:  # noqa: BLE001 (the HTTP edge: a fault of ours must not leave a client waiting)
+            status, body = 500, _error_body(Broken("a fault of mulgil", hint="its log has the trace"))
+            trace = "".join(traceback.format_exception(error))
+            self._log.error("request_failed", source=source, error=str(error), trace=trace)
         self._metrics.count("mulgil_http_requests_total", 1, source, str(status))
         proto.response_bytes(status, [JSON, *cors], body)
 
@@ -125,6 +140,8 @@ class Door:
         self, endpoint: EndpointSettings, act: str, scope: Any, proto: Any, cors: list[tuple[str, str]]
     ) -> tuple[int, bytes]:
         if scope.method == "OPTIONS":
+            if cors:
+                cors.append(("access-control-allow-credentials", "true"))  # beacons ask for it; we set no cookies
             cors += [
                 ("access-control-allow-methods", "POST"),
                 ("access-control-allow-headers", "content-type, content-encoding, idempotency-key, authorization"),
@@ -134,7 +151,7 @@ class Door:
         asked = parse_qs(scope.query_string) if scope.query_string else {}
         self._may(scope, asked, f"write:{endpoint.name}")
         if act == "agent" and scope.method == "GET":
-            generation = asked.get("generation", [""])[0]
+            generation = checked_generation(asked.get("generation", [""])[0])
             return 200, json.dumps({"offset": self._receipts.offset(endpoint.name, generation)}).encode()
         if scope.method != "POST":
             raise Refused(405, f"{scope.method} is not for this address", hint="POST")
@@ -187,13 +204,16 @@ class Door:
         future: asyncio.Future[Answer] = loop.create_future()
 
         def done(answer: Answer) -> None:
-            if not future.cancelled():
+            if not future.done():
                 future.set_result(answer)
 
-        stream.append(payload, records, shard=shard, key=key, meta=meta, done=done, notify=self._notifier(loop))
-        answer = await asyncio.shield(future)
-        if isinstance(answer, MulgilError):
-            raise answer
+        try:
+            stream.append(payload, records, shard=shard, key=key, meta=meta, done=done, notify=self._notifier(loop))
+            answer = await asyncio.shield(future)
+            if isinstance(answer, MulgilError):
+                raise answer
+        except Overloaded as error:  # the disk: the client has done nothing too often
+            raise Retry(error.what, hint=error.hint, after_s=error.after_s) from error
         self._metrics.count("mulgil_http_accepted_records_total", records, source)
         self._metrics.count("mulgil_http_accepted_bytes_total", len(payload), source)
         self._appended(source)
@@ -201,7 +221,7 @@ class Door:
 
     def _notifier(self, loop: asyncio.AbstractEventLoop) -> Callable[[Sequence[tuple[Done, Answer]]], None]:
         """One object for the whole life of the loop, so that the stream wakes it once for a group."""
-        if not hasattr(self, "_notify"):
+        if self._notify is None:
 
             def notify(answers: Sequence[tuple[Done, Answer]]) -> None:
                 loop.call_soon_threadsafe(_answer_all, answers)
@@ -213,10 +233,12 @@ class Door:
         """The whole body, decompressed; never more than is allowed."""
         limit = self._settings.body_bytes_max
         declared = scope.headers.get("content-length")
-        if declared is not None and declared.isdigit():
+        if declared is not None and declared.isdecimal() and "transfer-encoding" not in scope.headers:
             if int(declared) > limit:
                 raise TooLarge(f"the body has {declared} bytes", hint=f"at most {limit}: send smaller batches")
             data = await proto()
+            if len(data) < int(declared):
+                raise Invalid(f"the body ended after {len(data)} of {declared} bytes")
         else:
             pieces, size = [], 0
             async for piece in proto:

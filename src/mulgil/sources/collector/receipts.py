@@ -9,17 +9,27 @@ from __future__ import annotations
 import asyncio
 import binascii
 import json
+import re
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from mulgil.errors import Invalid
-from mulgil.record import Records
+from mulgil.record import Block, Mark
 from mulgil.schema import Format
+
+FILES_REMEMBERED = 65_536
+"""Marks that are kept in memory: those of the files that were asked for last."""
+GENERATION_CHARACTERS_MAX = 200
+_SHARD_NAME = re.compile(r"shard-\d+\Z")
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ class Shipment:
             length=self.length - skip,
             payload=payload,
             starts=starts,
+            unreadable=0,  # those lie before the first byte, and came with it
             count=_count(payload, starts),
         )
 
@@ -89,18 +100,20 @@ def read_shipment(headers: Any, body: bytes) -> Shipment:
         unreadable = int(headers.get("mulgil-unreadable") or 0)
         starts = _starts(headers.get("mulgil-starts"))
         said = headers.get("mulgil-format")
-        declared = Format.of(json.loads(said)) if said else None
-    except (ValueError, binascii.Error, TypeError) as error:
+        declared = _format(said) if said else None
+    except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
         raise Invalid(f"a header of the agent is damaged: {error}") from error
     if len(body) != length or zlib.crc32(body) != crc:
         raise Invalid(f"the body is not the {length} bytes that were sent", hint="it is sent again")
     if offset < 0 or unreadable < 0 or (starts is not None and any(not 0 <= one < length for one in starts)):
         raise Invalid("an offset lies outside the range that was sent")
+    if starts is not None and any(one >= after for one, after in pairwise(starts)):
+        raise Invalid("the starts of records are not in order")
     payload = body if body.endswith(b"\n") or not body else body + b"\n"
     return Shipment(
         header("mulgil-host"),
         header("mulgil-path"),
-        header("mulgil-generation"),
+        checked_generation(header("mulgil-generation")),
         offset,
         length,
         payload,
@@ -111,29 +124,67 @@ def read_shipment(headers: Any, body: bytes) -> Shipment:
     )
 
 
-class Receipts:
-    """High-water marks of all agents' files."""
+def checked_generation(name: str) -> str:
+    """The name of a file generation. Raises `Invalid` for one that cannot be a part of its own."""
+    if not 0 < len(name) <= GENERATION_CHARACTERS_MAX or _SHARD_NAME.match(name):
+        raise Invalid(
+            f"{name[:GENERATION_CHARACTERS_MAX]!r} cannot be a file's generation",
+            hint=f"1 to {GENERATION_CHARACTERS_MAX} characters, and not the name of a shard",
+        )
+    return name
 
-    def __init__(self, stored: Callable[[str, str], int]) -> None:
-        """`stored(source, generation)` answers the mark that state and stream hold."""
+
+class Receipts:
+    """High-water marks of agents' files. Used by one event loop."""
+
+    def __init__(self, stored: Callable[[str, str], int], remembered: int = FILES_REMEMBERED) -> None:
+        """`stored(source, generation)` answers the mark that state and stream hold.
+
+        `remembered` marks are kept at least. What it answers for one that was let go may lie before what was taken in
+        since; then an agent sends that again, and delivery drops it by its position.
+        """
         self._stored = stored
-        self._offsets: dict[tuple[str, str], int] = {}
-        self._turns: dict[tuple[str, str], asyncio.Lock] = {}
+        self._remembered = remembered
+        self._offsets: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._turns: dict[tuple[str, str], tuple[asyncio.Lock, int]] = {}
 
     def offset(self, source: str, generation: str) -> int:
         """The first byte that has not been taken in; 0 for a file that is not known."""
         key = (source, generation)
         if key not in self._offsets:
-            self._offsets[key] = self._stored(source, generation)
+            self._keep(key, self._stored(source, generation))
+        self._offsets.move_to_end(key)
         return self._offsets[key]
 
     def advance(self, source: str, generation: str, offset: int) -> None:
         """The bytes before `offset` are durable."""
-        self._offsets[source, generation] = offset
+        self._keep((source, generation), offset)
 
-    def turn(self, source: str, generation: str) -> asyncio.Lock:
+    @asynccontextmanager
+    async def turn(self, source: str, generation: str) -> AsyncIterator[None]:
         """Requests for one file are taken one after another: a repeated one waits for the first to be durable."""
-        return self._turns.setdefault((source, generation), asyncio.Lock())
+        key = (source, generation)
+        lock, users = self._turns.get(key) or (asyncio.Lock(), 0)
+        self._turns[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._turns.pop(key)
+            if users > 1:
+                self._turns[key] = (lock, users - 1)
+
+    def _keep(self, key: tuple[str, str], offset: int) -> None:
+        self._offsets[key] = offset
+        self._offsets.move_to_end(key)
+        while len(self._offsets) > self._remembered:
+            self._offsets.popitem(last=False)
+
+
+def _format(said: str) -> Format:
+    about = msgspec.json.decode(said, type=dict[str, Any])
+    Format.of(about)  # names what it does not know
+    return msgspec.convert(about, Format)
 
 
 def _starts(text: str | None) -> tuple[int, ...] | None:
@@ -143,4 +194,6 @@ def _starts(text: str | None) -> tuple[int, ...] | None:
 
 
 def _count(payload: bytes, starts: tuple[int, ...] | None) -> int:
-    return len(Records.of_lines(payload)) if starts is None else len(starts)
+    """As many as delivery will find: the stream numbers records, and delivery books them."""
+    cuts = None if starts is None else np.array(starts, dtype=np.int64)
+    return len(Block("", "byte", 0, payload, 0, Mark("", 0), starts=cuts).records)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
+from contextlib import suppress
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
@@ -14,6 +16,10 @@ from mulgil.errors import Invalid
 from mulgil.sources.collector.door import Door
 from mulgil.sources.collector.settings import CollectorSettings
 
+START_S_MAX = 10.0
+STOP_S_MAX = 10.0
+"""Requests that are not answered after so long are given up."""
+
 
 class Server:
     """Serves a door in a thread of its own until it is stopped."""
@@ -22,9 +28,7 @@ class Server:
         """Raises `Invalid` when the address is taken or the certificate cannot be read."""
         self._settings = settings
         self._refuse_taken_address()
-        for path in (settings.certificate, settings.private_key):
-            if path is not None and not path.is_file():
-                raise Invalid(f"there is no file {path}", where="tls", hint="name PEM files in tls: cert and key")
+        self._refuse_bad_certificate()
         self._granian = Granian(
             door,
             address=settings.host,
@@ -38,6 +42,8 @@ class Server:
             ssl_key=settings.private_key,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._running = threading.Event()
+        self._failed: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     @property
@@ -48,21 +54,54 @@ class Server:
         return f"{scheme}://{host}:{self._settings.port}"
 
     def start(self) -> None:
-        """Listen."""
+        """Listen; on return clients can connect. Raises `Invalid` where that cannot be."""
         self._thread.start()
+        self._running.wait(START_S_MAX)
+        pause = threading.Event()
+        for _ in range(int(START_S_MAX / 0.01)):
+            if not self._thread.is_alive():
+                break
+            with (
+                suppress(OSError),
+                socket.create_connection((self._settings.host, self._settings.port), timeout=START_S_MAX),
+            ):
+                return
+            pause.wait(0.01)
+        raise Invalid(f"cannot listen on {self.url}: {self._failed or 'nobody answers'}", where="listen")
 
     def stop(self) -> None:
-        """Finish the requests under way and stop listening."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._granian.stop)
-            self._thread.join(timeout=10)
+        """Finish the requests under way and stop listening. May be called in any state."""
+        if self._thread.is_alive() and self._running.wait(START_S_MAX):
+            assert self._loop is not None
+            with suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._granian.stop)
+            self._thread.join(STOP_S_MAX)
 
     def _run(self) -> None:
         async def serve() -> Any:
             self._loop = asyncio.get_running_loop()
+            self._running.set()
             await self._granian.serve()
 
-        asyncio.run(serve())
+        try:
+            asyncio.run(serve())
+        except (OSError, RuntimeError, ValueError) as error:
+            self._failed = error
+        finally:
+            self._running.set()
+
+    def _refuse_bad_certificate(self) -> None:
+        certificate, key = self._settings.certificate, self._settings.private_key
+        if certificate is None:
+            return
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        except OSError as error:  # ssl.SSLError is one
+            raise Invalid(
+                f"{certificate} and {key} are no certificate with its private key: {error.strerror or error}",
+                where="tls",
+                hint="name PEM files in tls: cert and key",
+            ) from error
 
     def _refuse_taken_address(self) -> None:
         try:
