@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from mulgil.delivery.decode.columns import Columns, shape
-from mulgil.delivery.decode.convert import convert
+from mulgil.delivery.decode.columns import Columns, lost, shape
 from mulgil.delivery.decode.decoded import Decoded
 from mulgil.delivery.decode.lines import Mask
 from mulgil.record import Bad
@@ -70,13 +70,13 @@ def assemble(parts: list[Part], columns: Columns, bad: list[Bad]) -> Decoded:
 
 
 def _widen(part: Part, columns: Columns) -> None:
-    """A new column that became double in a later part: numbers that a double cannot say are rescued."""
+    """New columns whose numbers became doubles in a later part: what a double cannot say is rescued."""
     for name, array in part.columns.items():
         kind = columns.types[name]
-        if pa.types.is_integer(array.type) and pa.types.is_floating(kind):
-            part.columns[name], wrong = convert(array, kind)
-            if wrong is not None:
-                keep_values(part, name, array, wrong)
+        wrong = None if array.type.equals(kind) else lost(array, kind)
+        if wrong is not None:
+            keep_values(part, name, array, wrong)
+            part.columns[name] = pc.if_else(pa.array(wrong), None, array)
 
 
 def _texts(kept: Kept, index: npt.NDArray[np.int64]) -> pa.Array:

@@ -139,7 +139,7 @@ class Columns:
             return known
         if new and pa.types.is_integer(known) and pa.types.is_floating(found):
             return pa.float64()
-        self.note(path, "conflict", f"{type_word(found)} where {type_word(known)} is stored", self._key)
+        self.note(path, clash(found, known), f"{type_word(found)} where {type_word(known)} is stored", self._key)
         return None
 
     def _merge_struct(
@@ -209,6 +209,12 @@ class Columns:
                 self._count(f"{path}.{one.name}", one.type)
 
 
+def clash(found: pa.DataType, known: pa.DataType | None) -> EventKind:
+    """Why a value of one type is not stored in a column of another."""
+    fraction = known is not None and pa.types.is_integer(known) and pa.types.is_floating(found)
+    return "fraction" if fraction else "conflict"
+
+
 def type_word(kind: pa.DataType) -> str:
     """A type in the words of the table."""
     if pa.types.is_struct(kind):
@@ -245,7 +251,17 @@ def lost(array: pa.Array, target: pa.DataType | None) -> Mask | None:
         mask = np.zeros(len(array), dtype=bool)
         mask[pc.list_parent_indices(array).to_numpy()[inner]] = True
         return mask
+    if pa.types.is_integer(array.type) and pa.types.is_floating(target):
+        return inexact(array, target)
     return None
+
+
+def inexact(numbers: pa.Array, target: pa.DataType) -> Mask | None:
+    """Which whole numbers a float of this type cannot say; None: it can say all."""
+    values = pc.fill_null(numbers, 0).to_numpy(zero_copy_only=False)
+    floats = values.astype(target.to_pandas_dtype()).astype(np.float64)
+    small = np.abs(floats) < 2.0**63
+    return _some(~small | (np.where(small, floats, 0).astype(np.int64) != values))
 
 
 def shape(array: pa.Array, target: pa.DataType) -> pa.Array:

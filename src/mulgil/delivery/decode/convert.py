@@ -5,10 +5,10 @@ Called for columns whose type the table or the user fixed while the format write
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mulgil.delivery.decode.columns import inexact
 from mulgil.delivery.decode.lines import Mask
 from mulgil.delivery.decode.times import from_epoch, parse_texts
 
@@ -103,12 +103,8 @@ def _one_by_one(array: pa.Array, target: pa.DataType) -> pa.Array:
 def _rounded(array: pa.Array, target: pa.DataType) -> pa.Array:
     """Numbers as floats; a whole number that a float cannot say becomes null."""
     found = pc.cast(array, target, safe=False)
-    if pa.types.is_floating(array.type):
-        return found
-    values = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
-    back = pc.fill_null(found, 0).to_numpy(zero_copy_only=False).astype(np.float64)
-    exact = (np.abs(back) < 2.0**63) & (np.where(np.abs(back) < 2.0**63, back, 0).astype(np.int64) == values)
-    return found if exact.all() else pc.if_else(pa.array(exact), found, None)
+    wrong = inexact(array, target) if pa.types.is_integer(array.type) else None
+    return found if wrong is None else pc.if_else(pa.array(wrong), None, found)
 
 
 def _finite(array: pa.Array) -> pa.Array:

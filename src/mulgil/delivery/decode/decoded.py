@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mulgil.record import Bad, Records
 
-EventKind = Literal["added", "conflict", "case", "reserved", "overflow", "name", "unstorable", "unknown"]
+EventKind = Literal["added", "conflict", "fraction", "case", "reserved", "overflow", "name", "unstorable", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class SchemaEvent:
     column: str
     """Dotted path of the column, as the sender spelt it."""
     kind: EventKind
-    """added: a new column. Otherwise why values went to `_rescued`. conflict: not of the column's type; case: differs
+    """added: a new column. Otherwise why values went to `_rescued`. conflict: not of the column's type; fraction: a
+    double for a column of whole numbers, which the caller may have widened and decode again; case: differs
     from a column only in case; reserved: a name of ours; overflow: more columns than allowed; name: no usable
     name; unstorable: a value without a type, such as an empty list; unknown: not in a strict schema."""
     detail: str

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from mulgil.delivery.decode.assemble import Kept, Part, assemble
-from mulgil.delivery.decode.columns import Columns, Rules, is_list, lost, shape, type_word
+from mulgil.delivery.decode.columns import Columns, Rules, clash, is_list, lost, shape, type_word
 from mulgil.delivery.decode.convert import convert
 from mulgil.delivery.decode.decoded import Decoded
 from mulgil.delivery.decode.lines import Mask, joined, split_utf8
@@ -40,6 +40,9 @@ SLOW_RECORDS = 1_000
 
 SAMPLE_RECORDS = 16
 """Records that tell how a column with a fixed type is written (text or number)."""
+
+READS_MAX = 3
+"""Readings of a block while types of new columns are being settled; the first block of a table needs two."""
 
 _ISO_TEXT = re.compile(rb'"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?"')
 _NUMBER_STARTS = {bytes([code]) for code in b"-0123456789"}
@@ -121,6 +124,9 @@ class _Run:
     def _slow(self, records: Records, index: Places) -> None:
         rewriter = Rewriter(self._columns, self._wires)
         rewriter.rewrite(records, index)
+        while rewriter.changed:
+            rewriter = Rewriter(self._columns, self._wires)
+            rewriter.rewrite(records, index)
         self.bad += rewriter.bad
         self._settle(rewriter.lines, np.array(rewriter.index, dtype=np.int64), rewriter.kept)
 
@@ -178,7 +184,7 @@ class _Run:
         columns = self._columns
         if name in self._strange:
             detail = f"{type_word(self._strange[name])} where {type_word(columns.types[name])} is stored"
-            columns.note(name, "conflict", detail)
+            columns.note(name, clash(self._strange[name], columns.types[name]), detail)
             return pa.nulls(len(array), columns.types[name]), lost(array, None)
         if name in columns.parsed:
             kind = columns.types[name]
@@ -206,7 +212,7 @@ class _Run:
         types = {name: wire(kind) for name, kind in self._columns.types.items()} | self._wires | self._strange
         options = arrow_json.ReadOptions(use_threads=False, block_size=max(buffer.size + 1, 1 << 16))
         unexpected = "error" if self._columns.rules.strict else "infer"
-        while True:
+        for _ in range(READS_MAX):
             parse = arrow_json.ParseOptions(
                 explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior=unexpected
             )
@@ -216,12 +222,15 @@ class _Run:
                 return None
             if table.num_rows != len(records):
                 return None
-            # The reader takes texts of new columns for times when all look like it; later free text would conflict.
-            guessed = {one.name: _texts(one.type) for one in table.schema if one.name not in self._wires}
-            guessed = {name: kind for name, kind in guessed.items() if kind != table.schema.field(name).type}
-            if not guessed:
+            again = {
+                one.name: _settled(one.type)
+                for one in table.schema
+                if one.name not in self._wires and one.type != types.get(one.name) and _is_unsettled(one.type)
+            }
+            if not again:
                 return {name: _one(table.column(name)) for name in table.column_names}
-            types |= guessed
+            types |= again
+        return None
 
     def _floats_are_plain(self, read: dict[str, pa.Array]) -> bool:
         """False when a float column holds NaN or infinity (no JSON), or may hold rounded whole numbers."""
@@ -313,12 +322,23 @@ def _wire_of(kind: pa.DataType, texts: list[bytes]) -> pa.DataType:
     return (_written(texts) or pa.string()) if texts else wire(kind)
 
 
-def _texts(kind: pa.DataType) -> pa.DataType:
+def _is_unsettled(kind: pa.DataType) -> bool:
+    """Whether a column of a type that the reader guessed must be read again with a settled type.
+
+    It takes texts for times when all in the block look like it, and later free text would conflict. And a list of
+    guessed type that begins with nulls comes out too short (pyarrow 26), while one of a given type is right.
+    """
+    if pa.types.is_struct(kind):
+        return any(_is_unsettled(one.type) for one in kind)
+    return bool(pa.types.is_temporal(kind) or (is_list(kind) and not pa.types.is_null(kind.value_type)))
+
+
+def _settled(kind: pa.DataType) -> pa.DataType:
     """The type with texts in place of times."""
     if pa.types.is_struct(kind):
-        return pa.struct([one.with_type(_texts(one.type)) for one in kind])
+        return pa.struct([one.with_type(_settled(one.type)) for one in kind])
     if is_list(kind):
-        return pa.list_(kind.value_field.with_type(_texts(kind.value_type)))
+        return pa.list_(kind.value_field.with_type(_settled(kind.value_type)))
     return pa.string() if pa.types.is_temporal(kind) else kind
 
 
@@ -328,7 +348,8 @@ def _plain(array: pa.Array, size_max: float) -> bool:
         return bool((size < size_max).all())
     if pa.types.is_struct(array.type):
         return all(_plain(child, EXACT_MAX) for child in array.flatten())
-    return not is_list(array.type) or _plain(array.flatten(), EXACT_MAX)
+    single = not is_list(array.type) or pa.types.is_null(array.type.value_type)
+    return single or _plain(array.flatten(), EXACT_MAX)
 
 
 def _rounded(array: pa.Array, name: str, records: Records) -> Mask | None:

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from mulgil.delivery.decode.assemble import Kept
-from mulgil.delivery.decode.columns import Columns, is_list
+from mulgil.delivery.decode.columns import Columns, clash, is_list
 from mulgil.delivery.decode.lines import Places
 from mulgil.delivery.decode.objects import syntax_error
 from mulgil.record import Bad, Records
@@ -63,6 +63,8 @@ class Rewriter:
         """Columns and Python types of single values that were found not to go together."""
         for name, kind in columns.types.items():
             self._learn(name, wires.get(name, kind))
+        self.changed = False
+        """Whether a column changed its type on the way, so that records before the change want another look."""
         self.lines: list[bytes] = []
         self.index: list[int] = []
         self.kept: Kept = {}
@@ -102,6 +104,7 @@ class Rewriter:
         pair = (name, type(value))
         if name in self._wires or pair in self._conflicts:
             return False
+        before = self._columns.types.get(name)
         try:
             found = infer(value)
         except NoTypeError:
@@ -112,7 +115,9 @@ class Rewriter:
             if type(value) in _SINGLE:
                 self._conflicts.add(pair)
             return False
-        self._learn(name, found)
+        if found != before:
+            self.changed = self.changed or before is not None
+            self._learn(name, found)
         return self._fits[name](value)
 
     def _learn(self, name: str, kind: pa.DataType) -> None:
@@ -139,9 +144,10 @@ class Rewriter:
                 if self._fits[name](part):
                     value[name] = part
                     continue
-            if name not in self._columns.why:
+            why = clash(infer(one), kind) if type(one) is float else "conflict"
+            if why == "fraction" or name not in self._columns.why:
                 stored = "" if kind is None else f" where {kind} is stored"
-                self._columns.note(name, "conflict", f"{_WORDS.get(type(one), 'null')}{stored}")
+                self._columns.note(name, why, f"{_WORDS.get(type(one), 'null')}{stored}")
             del value[name]
         if kept:
             self.kept[record] = kept
