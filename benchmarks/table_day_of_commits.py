@@ -160,7 +160,7 @@ def day(folder: Path, events: Events, hours: float) -> Day:
     print(
         f"data files          {len(files):10d} of {mean / 2**20:.0f} MiB on average in the closed day (64, or one file)"
     )
-    print(f"rows per byte       {sum(file.size_bytes for file in files) / found.table.record_count:10.1f} bytes a row")
+    print(f"size of a row       {sum(file.size_bytes for file in files) / found.table.record_count:10.1f} bytes")
     print(f"manifests           {len(found.table.manifests()):10d}")
     print(f"files on disk       {len(on_disk):10d}, {sum(found.store.size(one) for one in on_disk) / 2**20:,.0f} MiB;"
           f" {len(live)} live, {len(found.garbage)} wait for snapshots to go")  # fmt: skip
