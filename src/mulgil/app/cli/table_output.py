@@ -1,7 +1,7 @@
 """Rows on standard output, the one way for all commands: a table for people, CSV, JSON and Parquet for programs.
 
 CSV (RFC 4180): a header, line feeds, quotes only where needed; NULL is empty and an empty text is `""`.
-JSON: one array, a line a row; NaN and infinities are null, as JSON knows none.
+JSON: one array, a line a row (NDJSON: the rows alone); NaN and infinities are null, as JSON knows none.
 Both are exact: integers and decimals in full, doubles in the shortest form that reads back the same, times in
 ISO 8601 (UTC where they have a zone), bytes in hexadecimal as in Iceberg's JSON. CSV holds lists and structs as JSON.
 """
@@ -9,14 +9,18 @@ ISO 8601 (UTC where they have a zone), bytes in hexadecimal as in Iceberg's JSON
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
 
 import typer
 
 from mulgil.errors import Invalid
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
 ROWS_MAX_TABLE = 1000
@@ -26,6 +30,7 @@ _TEXT_WIDTH_MIN = 8
 _GAP = 3
 """What stands between two columns."""
 _SLICE = 65_536
+_ROW_GROUP = 122_880
 
 
 class OutputFormat(StrEnum):
@@ -34,6 +39,7 @@ class OutputFormat(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    NDJSON = "ndjson"
     PARQUET = "parquet"
 
 
@@ -45,18 +51,45 @@ FormatOption = Annotated[
 
 def write_table(table: pa.Table, output: OutputFormat = OutputFormat.TABLE) -> None:
     """Write all rows to standard output. Raises `Invalid` for Parquet onto a terminal."""
+    if output is OutputFormat.TABLE:
+        write_for_people(table, table.num_rows)
+    else:
+        write_rows(table.schema, [table], output)
+
+
+def write_rows(schema: pa.Schema, parts: Iterable[pa.Table], output: OutputFormat, file: Path | None = None) -> None:
+    """Write rows as they come, in a format for programs: to standard output, or to a file that is there once whole.
+
+    Raises `Invalid` for Parquet onto a terminal.
+    """
+    write: Callable[[Any, Any, Any], None]
     match output:
-        case OutputFormat.TABLE:
-            _write_for_people(table)
         case OutputFormat.CSV:
-            _write_csv(table)
-        case OutputFormat.JSON:
-            _write_json(table)
+            write = _write_csv
         case OutputFormat.PARQUET:
-            _write_parquet(table)
+            write = _write_parquet
+        case _:
+            write = partial(_write_json, lines=output is OutputFormat.NDJSON)
+    if file is None:
+        write(schema, parts, sys.stdout)
+        return
+    beside = file.with_name(f".{file.name}.part")
+    try:
+        with _text(beside) as out:
+            write(schema, parts, out)
+        beside.replace(file)
+    except OSError as error:
+        raise Invalid(f"the file cannot be written: {error.strerror}", where=str(file)) from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
-def _write_for_people(table: pa.Table) -> None:
+def _text(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", newline="")
+
+
+def write_for_people(table: pa.Table, count: int) -> None:
+    """Write the first rows to standard output, and how many more of all `count` there are."""
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
     from rich.console import Console
@@ -86,9 +119,9 @@ def _write_for_people(table: pa.Table) -> None:
         made.add_row(*(Text("NULL", style="dim") if one is None else Text(one) for one in row))
     if columns:
         console.print(made) if terminal else _print_trimmed(console, made)
-    if table.num_rows > shown.num_rows:
-        more = table.num_rows - shown.num_rows
-        console.print(Text(f"… {more:,} more rows; --format csv prints all {table.num_rows:,}", style="dim"))
+    if count > shown.num_rows:
+        more = count - shown.num_rows
+        console.print(Text(f"… {more:,} more rows; --format csv prints all {count:,}", style="dim"))
 
 
 def _fitted(widths: list[int], numbers: list[bool], terminal: int) -> list[int]:
@@ -117,17 +150,22 @@ def _one_line(text: str) -> str:
     return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
-def _write_csv(table: pa.Table) -> None:
+def _write_csv(schema: pa.Schema, parts: Iterable[pa.Table], out: TextIO) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    out = sys.stdout
-    out.write(",".join(_quoted(pa.array(table.column_names, pa.string())).to_pylist()) + "\n")
-    for start in range(0, table.num_rows, _SLICE):
-        columns = [_quoted(_texts(column)) for column in table.slice(start, _SLICE).columns]
+    out.write(",".join(_quoted(pa.array(schema.names, pa.string())).to_pylist()) + "\n")
+    for part in _slices(parts):
+        columns = [_quoted(_texts(column)) for column in part.columns]
         if columns:
             lines = pc.binary_join_element_wise(*columns, ",", null_handling="replace", null_replacement="")
             out.write("\n".join(lines.to_pylist()) + "\n")
+
+
+def _slices(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    for part in parts:
+        for start in range(0, part.num_rows, _SLICE):
+            yield part.slice(start, _SLICE)
 
 
 def _quoted(texts: Any) -> Any:
@@ -139,33 +177,69 @@ def _quoted(texts: Any) -> Any:
     return pc.if_else(needed, quoted, texts)
 
 
-def _write_json(table: pa.Table) -> None:
+def _write_json(schema: pa.Schema, parts: Iterable[pa.Table], out: TextIO, *, lines: bool = False) -> None:
     import msgspec
 
     encoder = msgspec.json.Encoder(decimal_format="number")
-    names = _unique(table.column_names)
-    out = sys.stdout
-    out.write("[")
-    between = "\n"
-    for start in range(0, table.num_rows, _SLICE):
-        part = table.slice(start, _SLICE)
+    names = _unique(schema.names)
+    opening, between, closing = ("", "\n", "\n") if lines else ("[\n", ",\n", "\n]\n")
+    before = opening
+    for part in _slices(parts):
         columns = [_values(column).to_pylist() for column in part.columns]
         for row in zip(*columns, strict=True):
-            out.write(between + encoder.encode(dict(zip(names, map(_plain, row), strict=True))).decode())
-            between = ",\n"
-    out.write("\n]\n")
+            out.write(before + encoder.encode(dict(zip(names, map(_plain, row), strict=True))).decode())
+            before = between
+    if before != opening:
+        out.write(closing)
+    elif not lines:
+        out.write("[\n]\n")
 
 
-def _write_parquet(table: pa.Table) -> None:
+def _write_parquet(schema: pa.Schema, parts: Iterable[pa.Table], out: TextIO) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if sys.stdout.isatty():
+    if out.isatty():
         raise Invalid("Parquet is binary and this is a terminal", hint="redirect it: … --format parquet > rows.parquet")
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table.rename_columns(_unique(table.column_names)), buffer, compression="zstd")
-    sys.stdout.buffer.write(buffer.getvalue())
-    sys.stdout.buffer.flush()
+    names = _unique(schema.names)
+    named = pa.schema([one.with_name(name) for one, name in zip(schema, names, strict=True)])
+    with pq.ParquetWriter(pa.PythonFile(_Forward(out.buffer), "w"), named, compression="zstd") as writer:
+        for part in parts:
+            writer.write_table(part.rename_columns(names), row_group_size=_ROW_GROUP)
+    out.buffer.flush()
+
+
+class _Forward:
+    """What Arrow needs of a file that cannot be asked where it stands, such as a pipe; it is not closed."""
+
+    closed = False
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._at = 0
+
+    def write(self, data: Any) -> int:
+        self._out.write(data)
+        self._at += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._at
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
 
 
 def _texts(column: Any) -> Any:
@@ -186,8 +260,19 @@ def _texts(column: Any) -> Any:
         return _times(column)
     if pa.types.is_null(kind):
         return pa.nulls(len(column), pa.string())
+    if pa.types.is_interval(kind):
+        return pa.array([None if one is None else _duration(*one) for one in column.to_pylist()], pa.string())
     texts = column.cast(pa.string())
     return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def _duration(months: int, days: int, nanoseconds: int) -> str:
+    """`P1M2DT3.5S` (ISO 8601)."""
+    from decimal import Decimal
+
+    seconds = (Decimal(nanoseconds) / 10**9).normalize()
+    parts = [f"{months}M" if months else "", f"{days}D" if days else "", f"T{seconds:f}S" if nanoseconds else ""]
+    return "P" + ("".join(parts) or "T0S")
 
 
 def _times(column: Any) -> Any:
