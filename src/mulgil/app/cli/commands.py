@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mulgil.app.cli import check, init, key, ledger, quarantine, run, schema, send, status, version
+from mulgil.app.cli import check, init, key, ledger, quarantine, run, schema, send, sql, status, tables, version
 from mulgil.app.cli.command import Command, Group
 
 COMMANDS: tuple[Command | Group, ...] = (
@@ -12,6 +12,8 @@ COMMANDS: tuple[Command | Group, ...] = (
     key.GROUP,
     run.COMMAND,
     send.COMMAND,
+    sql.COMMAND,
+    tables.COMMAND,
     status.COMMAND,
     ledger.COMMAND,
     quarantine.GROUP,
