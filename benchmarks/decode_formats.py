@@ -94,9 +94,9 @@ def alb_lines(size: int, chance: random.Random) -> bytes:
         at = (START + timedelta(milliseconds=5 * number)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         lines.append(
             f"https {at} app/web/50dc6c495c0c9188 10.0.{chance.randrange(256)}.7:{chance.randrange(1024, 65536)} "
-            f"10.1.0.4:80 0.001 0.0{chance.randrange(100)} 0.000 200 200 {chance.randrange(900)} {chance.randrange(90_000)} "
+            f"10.1.0.4:80 0.001 0.0{chance.randrange(100)} 0.000 200 200 90 {chance.randrange(90_000)} "
             f'"GET https://www.example.com:443/clinics/{chance.randrange(5_000)} HTTP/2.0" "{chance.choice(AGENTS)}" '
-            f"ECDHE-RSA-AES128-GCM-SHA256 TLSv1.2 arn:aws:elasticloadbalancing:ap-northeast-2:1:targetgroup/web/73e2 "
+            "ECDHE-RSA-AES128-GCM-SHA256 TLSv1.2 arn:aws:elasticloadbalancing:ap-northeast-2:1:targetgroup/web/73e2 "
             f'"Root=1-{chance.getrandbits(96):x}" "www.example.com" "-" 0 {at} "forward" "-" "-" '
             '"10.1.0.4:80" "200" "-" "-"'
         )

@@ -85,6 +85,16 @@ def test_what_is_no_combined_line_is_bad_and_its_neighbours_survive(line: bytes)
     assert rows(done) == [ROW, ROW]
 
 
+def test_any_buffer_will_do() -> None:
+    escaped = LINE.replace(b"Moz", b'\\"Moz')
+    data = memoryview(b"\n".join([LINE, escaped]))
+    records = Records.of_lines(bytes(data))
+    viewed = Records(data, records.starts, records.ends)  # type: ignore[arg-type]
+    for form in (Format("combined"), Format("json"), Format("alb"), Format("csv", fields=("a",))):
+        one = decoder(form, pa.schema([]), declared={}, time=None, strict=False)
+        assert one.decode(viewed).rows == one.decode(records).rows
+
+
 def test_common_lines() -> None:
     line = LINE[: LINE.index(b' "http')]
     wanted = without(ROW, "referer", "user_agent")

@@ -128,7 +128,7 @@ class AccessLogDecoder:
             fits &= (quotes[:, 4] == quotes[:, 3] + 2) & (octets[quotes[:, 3] + 1] == _SPACE)
             last = quotes[:, 5] + 1
             fits &= (last == end) | (octets[np.minimum(last, len(octets) - 1)] == _SPACE)
-        if b"\\" in records.data:
+        if (octets == _BACKSLASH).any():
             fits &= ~(octets[quotes - 1] == _BACKSLASH).any(axis=1)
         return (rows, quotes) if fits.all() else (rows[fits], quotes[fits])
 

@@ -92,7 +92,7 @@ def _tokens(records: Records) -> list[tuple[Places, Places, Places]]:
     first = np.searchsorted(quotes, starts)
     count = np.searchsorted(quotes, ends) - first
     ordinary = count % 2 == 0
-    if b"\\" in records.data and len(quotes):
+    if len(quotes) and (octets == _BACKSLASH).any():
         escaped = quotes[octets[np.maximum(quotes - 1, 0)] == _BACKSLASH]
         ordinary &= np.searchsorted(escaped, ends) == np.searchsorted(escaped, starts)
     record = np.searchsorted(starts, spaces, side="right") - 1

@@ -5,6 +5,8 @@ Called for columns whose type the table or the user fixed while the format write
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -65,18 +67,19 @@ def _from_texts(texts: pa.Array, target: pa.DataType) -> pa.Array:
 
 def _guarded(texts: pa.Array, target: pa.DataType, pattern: str) -> pa.Array:
     """Cast all at once if that works; else those that match `pattern`; else one distinct text at a time."""
-    unsigned = pc.replace_substring_regex(texts, r"^\+", "") if pattern else texts
-    try:
-        return _finite(pc.cast(unsigned, target))
-    except pa.ArrowInvalid:
-        pass
-    if pattern:
-        unsigned = pc.if_else(pc.match_substring_regex(unsigned, pattern), unsigned, None)
+    for tidy in _tidied(texts, pattern):
         try:
-            return _finite(pc.cast(unsigned, target))
+            return _finite(pc.cast(tidy, target))
         except pa.ArrowInvalid:
-            pass
-    return _one_by_one(unsigned, target)
+            texts = tidy
+    return _one_by_one(texts, target)
+
+
+def _tidied(texts: pa.Array, pattern: str) -> Iterator[pa.Array]:
+    yield texts
+    if pattern:
+        unsigned = pc.replace_substring_regex(texts, r"^\+", "")
+        yield pc.if_else(pc.match_substring_regex(unsigned, pattern), unsigned, None)
 
 
 def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:

@@ -52,10 +52,16 @@ def joined(records: Records) -> pa.Buffer:
 
 def flat(records: Records) -> Records:
     """The records with line ends inside them replaced by spaces; the same object where there are none."""
+    if len(records) == 0:
+        return records
     octets = octets_of(records)
+    first, last = int(records.starts[0]), int(records.ends[-1])
+    plain = not (octets[first:last] == 13).any()
+    if plain and np.array_equal(np.flatnonzero(octets[first:last] == 10) + first, records.ends[:-1]):
+        return records
     feeds = np.flatnonzero((octets == 10) | (octets == 13))
     record = np.searchsorted(records.starts, feeds, side="right") - 1
-    inside = feeds[(record >= 0) & (feeds < records.ends[record])] if len(records) else feeds[:0]
+    inside = feeds[(record >= 0) & (feeds < records.ends[record])]
     if len(inside) == 0:
         return records
     changed = octets.copy()
