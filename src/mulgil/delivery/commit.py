@@ -168,7 +168,7 @@ class Committer:
                     self._epoch.check(transaction)
                 self._catalog.swap(transaction, staged, now_us)
                 transaction.execute_many(
-                    "INSERT INTO schema_event VALUES (?, ?, '', ?)",
+                    "INSERT OR IGNORE INTO schema_event VALUES (?, ?, '', ?)",
                     [(now_us, name, f"column {one} widened from long to double") for one in sorted(columns)],
                 )
             self._catalog.adopt([staged])

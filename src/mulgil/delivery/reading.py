@@ -7,8 +7,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from mulgil.catalog import Catalog
-from mulgil.delivery import decode
-from mulgil.delivery.decode import Decoded
+from mulgil.delivery.decode import Decoded, decoder, find_time
 from mulgil.delivery.settings import Target
 from mulgil.record import Records
 from mulgil.schema import INGESTED_AT, POSITION, RESCUED, SOURCE, Format
@@ -26,25 +25,28 @@ class Reading:
         self._columns = pa.schema([]) if table is None else table.arrow_schema
         self.time = target.time or (None if table is None else table.properties.get(TIME_PROPERTY))
         self._new = table is None
+        self.fractions: set[str] = set()
+        """Columns of whole numbers that fractions came for, unless their type is declared."""
 
     def decode(self, one_format: Format | None, records: Records) -> Decoded:
         """Columns of records of one format; later formats of one delivery fit the columns of earlier ones."""
         decoded = self._decode(one_format, records)
-        if self._new and self.time is None and (found := decode.find_time(decoded.rows)) is not None:
+        if self._new and self.time is None and (found := find_time(decoded.rows)) is not None:
             self.time = found
             decoded = self._decode(one_format, records)
+        self.fractions |= {one.column for one in decoded.events if one.kind == "fraction"} - set(self._target.columns)
         if self._new and RESCUED not in decoded.rows.column_names:  # so that a query may name it from the first day on
             nothing = pa.nulls(decoded.rows.num_rows, pa.string())
             decoded = replace(decoded, rows=decoded.rows.append_column(RESCUED, nothing))
-        self._new = False
-        added = [field for field in decoded.rows.schema if field.name not in self._columns.names]
-        self._columns = pa.unify_schemas([self._columns.remove_metadata(), pa.schema(added)])
+        self._new = self._new and not decoded.rows.num_rows
+        grown = {field.name: field for field in (*self._columns, *decoded.rows.schema)}  # structs may have more fields
+        self._columns = pa.schema([field.remove_metadata() for field in grown.values()])
         return decoded
 
     def _decode(self, one_format: Format | None, records: Records) -> Decoded:
         reserved = (SOURCE, POSITION, INGESTED_AT)
         columns = pa.schema([field.remove_metadata() for field in self._columns if field.name not in reserved])
-        made = decode.decoder(
+        made = decoder(
             one_format or self._target.format,
             columns,
             declared=self._target.columns,

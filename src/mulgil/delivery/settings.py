@@ -16,7 +16,7 @@ class DeliverySettings:
     """A record waits at most about so long before its commit begins: visibility. File size is compaction's business."""
     batch_bytes_max: int = 32 * 2**20
     """A commit takes at most about this many bytes of payload, which bounds memory."""
-    memory_rewrite_bytes_max: int = 2**30
+    widen_bytes_max: int = 2**30
     """A long column that meets fractions becomes double by rewriting its table up to this size; beyond, they are
     rescued."""
 

@@ -13,6 +13,7 @@ from mulgil.table.files import write_files
 from mulgil.table.manifest import ColumnStatistics, DataFile, LiveFile
 from mulgil.table.metadata import Snapshot, Table, load, new
 from mulgil.table.read import scan
+from mulgil.table.retype import can_be_doubles, stage_doubles
 from mulgil.table.settings import TableSettings
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Table",
     "TableSettings",
     "abandoned",
+    "can_be_doubles",
     "evolve",
     "load",
     "new",
@@ -35,6 +37,7 @@ __all__ = [
     "rewrite",
     "scan",
     "stage_append",
+    "stage_doubles",
     "stage_replace",
     "sweepable",
     "write_files",
