@@ -1,4 +1,4 @@
-"""Whatever fails and wherever, each record ends in the lake once, the books balance, and nothing is left lying about."""
+"""Whatever fails and wherever: each record ends in the lake once, the books balance, nothing is left lying about."""
 
 from __future__ import annotations
 
