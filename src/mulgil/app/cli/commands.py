@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mulgil.app.cli import check, init, key, ledger, quarantine, run, schema, send, sql, status, tables, version
+from mulgil.app.cli import check, demo, init, key, ledger, quarantine, run, schema, send, sql, status, tables, version
 from mulgil.app.cli.command import Command, Group
 
 COMMANDS: tuple[Command | Group, ...] = (
@@ -11,6 +11,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     schema.COMMAND,
     key.GROUP,
     run.COMMAND,
+    demo.COMMAND,
     send.COMMAND,
     sql.COMMAND,
     tables.COMMAND,
