@@ -12,22 +12,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from benchmarks import log_files
+from mulgil.app.bench import log_files
+from mulgil.app.bench.measure import cost, run_once
 
 PEERS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mulgil-bench-peers"
 
 KERNEL_JSON = """
 import sys, duckdb
-columns = ("{{event_id:'VARCHAR',event_time:'VARCHAR',event:'VARCHAR',user_id:'BIGINT',session:'VARCHAR',clinic_id:'BIGINT',"
-           "url:'VARCHAR',price:'DOUBLE',agent:'VARCHAR',props:'STRUCT(variant VARCHAR, rank BIGINT)'}}")
+columns = ("{{event_id:'VARCHAR',event_time:'VARCHAR',event:'VARCHAR',user_id:'BIGINT',session:'VARCHAR',"
+           "clinic_id:'BIGINT',url:'VARCHAR',price:'DOUBLE',agent:'VARCHAR',props:'STRUCT(variant VARCHAR, rank BIGINT)'}}")
 duckdb.execute("SET threads = 1")
 duckdb.execute(f"COPY (FROM read_json('{path}', columns={{columns}}, format='newline_delimited'))"
                " TO '{out}' (FORMAT parquet, COMPRESSION zstd)")
@@ -48,42 +47,24 @@ writer.close()
 DLT = """
 import dlt
 from dlt.sources.filesystem import filesystem, read_jsonl
+names = "host ident user time zone method path protocol status bytes referer".split()
 @dlt.transformer
 def lines(items):
     for item in items:
         with item.open(mode="rt") as file:
             batch = []
             for line in file:
-                batch.append(dict(zip("host ident user time zone method path protocol status bytes referer".split(), line.split(" "))))
+                batch.append(dict(zip(names, line.split(" "))))
                 if len(batch) == 10_000:
                     yield batch
                     batch = []
             yield batch
 read = read_jsonl(chunksize=10_000) if "{kind}" == "json" else lines
-pipeline = dlt.pipeline("bench", destination=dlt.destinations.filesystem("{out}"), dataset_name="bench", pipelines_dir="{out}/p")
-pipeline.run((filesystem("{folder}", file_glob="{name}") | read).with_name("rows"), loader_file_format="parquet")
+there = dlt.destinations.filesystem("{out}")
+pipeline = dlt.pipeline("bench", destination=there, dataset_name="bench", pipelines_dir="{out}/p")
+files = filesystem("{folder}", file_glob="{name}")
+pipeline.run((files | read).with_name("rows"), loader_file_format="parquet")
 """
-
-
-def cost(line: list[str | Path], **more: object) -> tuple[float, float]:
-    """CPU and wall seconds of a command."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(line, capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload]
-    if done.returncode:
-        raise SystemExit(f"{line[:3]} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, time.perf_counter() - began
-
-
-def mulgil(folder: Path, path: Path, kind: str) -> tuple[float, float]:
-    project = folder / "project"
-    project.mkdir()
-    source = f"  log: {{type: files, path: {path}, format: {kind}, table: bronze.log}}\n"
-    (project / "mulgil.yaml").write_text(f"sources:\n{source}")
-    found = cost([sys.executable, "-m", "mulgil", "run", "--once", "--project", project])
-    cost([sys.executable, "-m", "mulgil", "ledger", "--project", project])
-    shutil.rmtree(project)
-    return found
 
 
 def dlt(folder: Path, path: Path, kind: str) -> tuple[float, float]:
@@ -93,7 +74,7 @@ def dlt(folder: Path, path: Path, kind: str) -> tuple[float, float]:
         subprocess.run([venv / "bin/pip", "install", "-q", "dlt[filesystem,parquet]", "orjson"], check=True)
     script = DLT.format(kind=kind, folder=path.parent, name=path.name, out=folder / "dlt")
     quiet = os.environ | {"RUNTIME__DLTHUB_TELEMETRY": "false", "DATA_WRITER__DISABLE_COMPRESSION": "true"}
-    return cost([venv / "bin/python", "-c", script], cwd=folder, env=quiet)
+    return cost([str(venv / "bin/python"), "-c", script], cwd=folder, env=quiet)
 
 
 def main() -> None:
@@ -112,7 +93,7 @@ def main() -> None:
             size = path.stat().st_size / 1e6
             code = kernel[1].format(path=path, out=folder / "kernel.parquet")
             bare, _ = cost([sys.executable, "-c", code])
-            cpu, wall = mulgil(folder, path, kind)
+            cpu, wall = run_once(folder / "project", path, kind)
             print(f"{kind}: {size:.0f} MB")
             print(f"  mulgil run --once    {size / cpu:7.0f} MB per CPU second   ({cpu:.1f} CPU s, {wall:.1f} s)")
             print(f"  {kernel[0]:<20} {size / bare:7.0f} MB per CPU second   mulgil keeps {bare / cpu:.0%}")
@@ -121,9 +102,8 @@ def main() -> None:
                 make(small, max(1, given.megabytes // 10))
                 less = small.stat().st_size / 1e6
                 theirs, _ = dlt(folder, small, kind)
-                print(
-                    f"  dlt to Parquet       {less / theirs:7.1f} MB per CPU second   mulgil is {size / cpu / (less / theirs):.0f} times"
-                )
+                times = size / cpu / (less / theirs)
+                print(f"  dlt to Parquet       {less / theirs:7.1f} MB per CPU second   mulgil is {times:.0f} times")
                 shutil.rmtree(folder / "dlt")
     finally:
         shutil.rmtree(folder)

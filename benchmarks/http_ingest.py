@@ -19,25 +19,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from benchmarks.http_load import AWS
-from benchmarks.server import Server, cost_of, free_port
+from mulgil.app.bench.http_load import AWS
+from mulgil.app.bench.measure import WEB, load, wait_for_delivery
+from mulgil.app.bench.server import Server, cost_of, free_port
 
-CONNECTIONS = 16
-SOURCE = "  web: {type: http, table: bronze.web}\n"
 PEERS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mulgil-bench-peers"
 
 
-def load(port: int, kind: str, seconds: float, rate: float = 0.0) -> dict[str, Any]:
-    line = [sys.executable, "-m", "benchmarks.http_load", f"127.0.0.1:{port}", kind, str(seconds), str(CONNECTIONS)]
-    done = subprocess.run([*line, *([str(rate)] if rate else [])], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
 def acknowledged(seconds: float) -> float:
-    server = Server(SOURCE)
+    server = Server(WEB)
     try:
         idle = server.cost()
         full = load(server.port, "mulgil", seconds)
@@ -46,9 +37,8 @@ def acknowledged(seconds: float) -> float:
         print(f"idle memory         {idle.resident_mb:10.0f} MB")
         print(f"acknowledged        {full['events_per_s']:10,.0f} events/s of {full['event_bytes']:.0f} bytes")
         print(f"latency             {full['p50_ms']:10.1f} ms p50, {full['p99_ms']:.1f} ms p99, at full load")
-        print(
-            f"server CPU          {cpu:10.1f} s in {full['seconds']:.1f} s, delivery included; refused {full['refused']}"
-        )
+        print(f"server CPU          {cpu:10.1f} s in {full['seconds']:.1f} s, delivery included")
+        print(f"refused             {full['refused']:10}")
         wait_for_delivery(server)
         half = load(server.port, "mulgil", seconds, full["events_per_s"] / 2)
         print(f"at half that load   {half['p50_ms']:10.1f} ms p50, {half['p99_ms']:.1f} ms p99")
@@ -61,7 +51,7 @@ def acknowledged(seconds: float) -> float:
 
 
 def sustained(seconds: float, rate: float) -> None:
-    server = Server(SOURCE)
+    server = Server(WEB)
     try:
         began, before = time.perf_counter(), server.cost()
         full = load(server.port, "mulgil", seconds, rate)
@@ -77,11 +67,6 @@ def sustained(seconds: float, rate: float) -> None:
         print(server.command("ledger").rstrip())
     finally:
         server.close()
-
-
-def wait_for_delivery(server: Server) -> None:
-    while server.health()["sources"]["web"]["waiting_records"]:
-        time.sleep(0.1)
 
 
 @contextmanager

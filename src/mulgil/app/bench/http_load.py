@@ -1,6 +1,6 @@
 """Posts batches of events to a server and measures the answers. Runs as a process of its own, beside the server.
 
-    python -m benchmarks.http_load HOST:PORT {mulgil|kinesis} SECONDS CONNECTIONS [EVENTS_PER_SECOND]
+    python -m mulgil.app.bench.http_load HOST:PORT {mulgil|kinesis} SECONDS CONNECTIONS [EVENTS_PER_SECOND]
 
 500 events of about 300 bytes a request, each event with an id of its own. Prints one JSON object.
 """
