@@ -10,6 +10,7 @@ import struct
 import threading
 import zlib
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -32,6 +33,7 @@ class Server:
         self.unreadable = 0
         self.requests: list[dict[str, str]] = []
         self.refuse: tuple[int, dict[str, str]] | None = None
+        self.before_taking: Callable[[str], None] = lambda generation: None
         self.lock = threading.Lock()
         self._start(0)
 
@@ -123,6 +125,7 @@ class Server:
         assert zlib.crc32(body) == int(headers["mulgil-crc32"], 16)
         assert headers["mulgil-host"]
         key = (source, headers["mulgil-generation"])
+        self.before_taking(headers["mulgil-generation"])
         have = self.offsets.get(key, 0)
         offset, unreadable = int(headers["mulgil-offset"]), int(headers.get("mulgil-unreadable", "0"))
         end = offset + len(body)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,21 @@ def test_ships_every_line_once(tmp_path: Path, server: Server) -> None:
     assert sent["mulgil-path"] == str(tmp_path / "a.log")
     assert sent["content-encoding"] == "zstd"
     assert "mulgil-format" not in sent
+
+
+def test_a_generation_is_on_the_disk_before_its_first_byte_is_sent(tmp_path: Path, server: Server) -> None:
+    known: list[bool] = []
+
+    def look(generation: str) -> None:
+        with closing(sqlite3.connect(tmp_path / "agent.db")) as database:
+            found = database.execute("SELECT place, acknowledged FROM checkpoint WHERE part = ?", (generation,))
+            known.append(found.fetchall() == [(0, 0)])
+
+    server.before_taking = look
+    for name in "abc":
+        (tmp_path / f"{name}.log").write_bytes(numbered(0, 3))
+    run(settings(server, tmp_path, flow(tmp_path)), lambda: len(server.lines["web"]) == 9)
+    assert known == [True] * 3
 
 
 def test_a_restart_goes_on_where_it_was(tmp_path: Path, server: Server) -> None:

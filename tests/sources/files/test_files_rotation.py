@@ -12,6 +12,8 @@ import pytest
 import zstandard
 from tailing import Reader, append, numbered, split
 
+from mulgil.sources.files.identity import birth_ns
+
 RESTART = pytest.mark.parametrize("down", [False, True], ids=["live", "while_down"])
 
 
@@ -289,6 +291,28 @@ def test_deleted_and_born_again_with_the_same_short_first_line(tmp_path: Path) -
     other = tmp_path / "other"
     append(other, "started\n")
     other.replace(log)
+    reader.start()
+    reader.drain()
+    assert reader.lines == [b"started", b"started"]
+
+
+def test_an_inode_used_again_for_the_same_bytes_is_told_by_its_birth(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    append(log, "started\n")
+    if not birth_ns(str(log)):
+        pytest.skip("this file system keeps no birth times")
+    reader = Reader(log)
+    reader.drain()
+    reader.source.close()
+    inode = log.stat().st_ino
+    log.unlink()
+    for number in range(100):
+        append(log, "started\n")
+        if log.stat().st_ino == inode:
+            break
+        log.rename(tmp_path / f"taken.{number}")
+    else:
+        pytest.skip("this file system does not give the inode out again")
     reader.start()
     reader.drain()
     assert reader.lines == [b"started", b"started"]
