@@ -15,7 +15,7 @@ import pyarrow as pa
 from mulgil import table
 from mulgil.catalog import Catalog, quarantine_of
 from mulgil.clock import TurnedClock
-from mulgil.delivery import Committer, DeliverySettings, Flow, Seen, Target, declare, ledger
+from mulgil.delivery import Committer, DeliverySettings, Flow, Seen, Target, declare, ledger, quarantine
 from mulgil.errors import Retry
 from mulgil.sources import StreamSource
 from mulgil.state import Database, Epoch, Transaction
@@ -222,6 +222,20 @@ class SmallLine:
         counts = {name: one.record_count for name, one in self.catalog.load_all(self.catalog.names()).items()}
         kept = {name: quarantine_of(name) for _, name, *_ in ledger.read(self.database)}
         return [one.what for one in ledger.check(self.database, counts, kept)]
+
+    def redrive(self, *, seen: Seen | None = None, target: Target | None = None) -> tuple[int, int, int]:
+        """Moved, dropped as known, left."""
+        target = target or self.target
+        one = quarantine.redrive(
+            target.table,
+            {self.source: target},
+            lake=self.catalog,
+            database=self.database,
+            settings=self.table_settings,
+            clock=self.clock,
+            seen={self.source: seen or self.new_seen()} if target.event_id else {},
+        )
+        return one.moved, one.deduplicated, one.left
 
     def strays(self) -> list[str]:
         """Files in the lake that no table, no snapshot and no garbage list names."""

@@ -71,7 +71,7 @@ class Flow:
             self._refused = error
 
     def step(self, *, flush: bool = False) -> bool:
-        """Poll once, and deliver if it is time to (`flush`: in any case); whether anything was new.
+        """Poll once, and deliver if it is time to (`flush`: in any case); whether anything was polled or delivered.
 
         Raises what the commit raises; the next call then tries again with the same blocks. Raises what the source
         raised when it was to resume.
@@ -86,9 +86,10 @@ class Flow:
                 self._pending_since_s = self._clock.monotonic_s()
             self._pending += blocks
             self._pending_bytes += sum(len(block.payload) for block in blocks)
-        if self._pending and (flush or self._due()):
+        ready = bool(self._pending) and (flush or self._due())
+        if ready:
             self._deliver()
-        return bool(blocks)
+        return bool(blocks) or ready
 
     def wait_s(self) -> float:
         """How long the flow may sleep when its source has nothing new, seconds."""
