@@ -119,6 +119,8 @@ class Block:
     """The format that the sender declared; None: the source's own."""
     unreadable_bytes: int = 0
     """Bytes before this block that existed and could not be read (a copytruncate, a corrupt frame)."""
+    refused: str = ""
+    """Why its records cannot be delivered, whatever they hold: they go to quarantine."""
     origin: str = ""
     """Where it came from in an operator's words: a path, a host."""
 
@@ -170,6 +172,10 @@ class Source(Protocol):
 
     def committed(self, marks: Sequence[Mark]) -> None:
         """These positions are in the lake: what lies before them may be forgotten."""
+        ...
+
+    def finish(self) -> None:
+        """Nobody adds anything any more: what only lacks its end (a last line) counts as whole from now on."""
         ...
 
     def lag(self) -> Lag:

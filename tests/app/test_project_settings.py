@@ -66,7 +66,6 @@ sources:
     cors: https://www.example.com
     event_id: false
     shards: 2
-    partition_key: user_id
     ga4_collect: true
   access:
     type: files
@@ -100,7 +99,6 @@ sources:
             cors=("https://www.example.com",),
             event_id=None,
             shards=2,
-            partition_key="user_id",
             ga4_collect=True,
         ),
         "access": FilesSourceSettings(
@@ -124,7 +122,7 @@ def test_the_environment_fills_in_texts_numbers_and_truths_but_never_structure(t
 lake: ${ROOT}/lake
 delivery: {snapshots: "${KEEP}", visible_ms: "${PACE:-250ms}"}
 sources:
-  web: {type: http, table: "${DATABASE}.web", ga4_collect: "${COLLECT}", event_id: "${NONE}", partition_key: "${KEY}"}
+  web: {type: http, table: "${DATABASE}.web", ga4_collect: "${COLLECT}", event_id: "${NONE}", time: "${KEY}"}
 """,
         ROOT="/srv/data",
         KEEP="7",
@@ -137,7 +135,7 @@ sources:
     assert (project.delivery.snapshots, project.delivery.visible_ms) == (7, 250)
     web = project.sources["web"]
     assert isinstance(web, HttpSourceSettings)
-    assert (web.table, web.ga4_collect, web.event_id, web.partition_key) == (
+    assert (web.table, web.ga4_collect, web.event_id, web.time) == (
         "bronze.web",
         True,
         None,

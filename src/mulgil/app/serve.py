@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mulgil.app.lake import Lake
 from mulgil.app.wiring import Line, build_door, collector_settings
 from mulgil.delivery import Flow
 from mulgil.errors import Conflict, Invalid, MulgilError, Overloaded, Retry
-from mulgil.sources import collector, files
+from mulgil.sources import collector
 from mulgil.state import Fenced, KeyRing
 from mulgil.telemetry import Log, Metrics
 
@@ -26,6 +27,8 @@ TRIM_EVERY = 30
 RETRY_S_MAX = 30.0
 STOP_S_MAX = 20.0
 """So long a flow goes on delivering when it is to stop; what is left waits where it is, for the next start."""
+QUIET_S = 2.0
+"""So long must a last line without its end stay as it is, to be taken for whole."""
 IDLE_STEPS = 3
 """A files source has nothing more once it says so this often: finding a rotated file again may take a look or two."""
 GRACE_S = 600.0
@@ -260,13 +263,12 @@ def run_once(lake: Lake, log: Log, progress: Any = None) -> Metrics:
     try:
         for flow in line.flows.values():
             try:
-                idle = 0
-                while idle < IDLE_STEPS:
-                    idle = 0 if flow.step() else idle + 1
-                    if progress:
-                        progress(line)
-                    if idle and isinstance(flow.source, files.FilesSource):
-                        flow.source.finish()  # nobody waits for files to settle
+                _exhaust(flow, lambda: progress(line) if progress else None)
+                if flow.source.lag().waiting_bytes:  # such as a last line that may still be in writing
+                    lake.clock.wait(threading.Event(), QUIET_S)
+                    _exhaust(flow, lambda: progress(line) if progress else None)
+                flow.source.finish()
+                _exhaust(flow, lambda: progress(line) if progress else None)
                 flow.step(flush=True)
             except MulgilError as error:
                 failed = failed or error
@@ -279,6 +281,14 @@ def run_once(lake: Lake, log: Log, progress: Any = None) -> Metrics:
     if failed is not None:
         raise failed
     return metrics
+
+
+def _exhaust(flow: Flow, progress: Callable[[], object]) -> None:
+    """Step until nothing new comes."""
+    idle = 0
+    while idle < IDLE_STEPS:
+        idle = 0 if flow.step() else idle + 1
+        progress()
 
 
 def resident_bytes() -> int:

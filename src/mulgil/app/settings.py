@@ -128,7 +128,8 @@ class SourceSettings:
     )
     """Types of columns that should not be found out from the data."""
     remember_s: Annotated[float, Duration, Field(alias="remember", examples=["7d"])] = 604800.0
-    """For how long idempotency keys and event ids are remembered, so that what is sent again is not doubled."""
+    """For how long idempotency keys and event ids are remembered, so that what is sent again is not doubled; counted in
+    whole days."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +144,6 @@ class HttpSourceSettings(SourceSettings):
     """The key whose value names an event, so that one that is sent twice lands once; `false`: no such key."""
     shards: Annotated[Whole | None, Field(ge=1, le=256)] = None
     """Into how many ordered parts this source's stream is cut. Not given: as `stream.shards` says."""
-    partition_key: Annotated[str | None, Field(examples=["user_id"])] = None
-    """The key of the event that decides which shard it goes to, so that events with one value stay in order."""
     ga4_collect: Truth = False
     """Takes Google Analytics' Measurement Protocol at `/mp/collect`. A project's only http source does so anyway."""
 

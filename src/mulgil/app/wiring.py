@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def target_of(source: AnySource) -> delivery.Target:
         columns=source.columns,
         partition=source.partition,
         event_id=http.event_id if http else None,
-        remember_days=max(1, round(source.remember_s / DAY_S)),
+        remember_days=math.ceil(source.remember_s / DAY_S),
     )
 
 
@@ -60,6 +61,7 @@ class Line:
         self.streams: dict[str, stream.EmbeddedStream] = {}
         self.flows: dict[str, delivery.Flow] = {}
         try:
+            storage.LocalStore().sweep_unfinished(str(lake.project.lake))
             self.epoch = state.Epoch.take(lake.database, "delivery")
             self.committer = delivery.Committer(
                 lake.database, lake.catalog, self.epoch, lake.table_settings, lake.clock

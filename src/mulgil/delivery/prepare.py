@@ -94,7 +94,7 @@ class Preparation:
         self._parts: dict[str, Part] = {}
         self._known_keys = known_keys
         self._entries: dict[int, ledger.Entry] = {}
-        self._groups: dict[Format | None, _Group] = {}
+        self._groups: dict[tuple[Format | None, str], _Group] = {}
         self._digests: set[bytes] = set()
         self._next_number = max((part.number for part in parts.values()), default=-1) + 1
 
@@ -110,11 +110,11 @@ class Preparation:
         tables: list[pa.Table] = []
         kept: list[pa.Table] = []
         notices: list[str] = []
-        pieces = [(one_format, piece) for one_format, group in self._groups.items() for piece in group.pieces()]
-        for one_format, group in pieces:
+        pieces = [(*key, piece) for key, group in self._groups.items() for piece in group.pieces()]
+        for one_format, refused, group in pieces:
             records = _joined(group.records)
             positions, arrived = np.concatenate(group.positions), np.concatenate(group.arrived)
-            decoded = _decoded(decode, one_format, records)
+            decoded = _refused(records, refused) if refused else _decoded(decode, one_format, records)
             if len(decoded.index) + len(decoded.bad) != len(records):
                 raise Broken(f"{len(records)} records became {len(decoded.index)} rows and {len(decoded.bad)} bad ones")
             notices += decoded.notices
@@ -181,7 +181,7 @@ class Preparation:
             index = np.flatnonzero(accepted)
             records, places = _only(records, index), places[index]
         if len(records):
-            group = self._groups.setdefault(block.format, _Group())
+            group = self._groups.setdefault((block.format, block.refused), _Group())
             group.records.append(records)
             group.positions.append((part.number << PLACE_BITS) | places)
             group.arrived.append(np.full(len(records), block.arrived_us, dtype=np.int64))
@@ -247,6 +247,11 @@ def _decoded(decode: Decode, one_format: Format | None, records: Records) -> Dec
             raise
         bad = [Bad(index, f"the format that the sender declared: {error.what}") for index in range(len(records))]
         return Decoded(pa.table({}), np.zeros(0, dtype=np.int64), bad, 0, [])
+
+
+def _refused(records: Records, reason: str) -> Decoded:
+    bad = [Bad(index, reason) for index in range(len(records))]
+    return Decoded(pa.table({}), np.zeros(0, dtype=np.int64), bad, 0, [])
 
 
 def _only(records: Records, index: npt.NDArray[np.int64]) -> Records:

@@ -78,6 +78,9 @@ class StreamSource:
                 self._stream.checkpoint(READER, shard, place)
         self._waiting = [one for one in self._waiting if one[1] > self._committed[one[0]]]
 
+    def finish(self) -> None:
+        """A stream holds whole records only."""
+
     def lag(self) -> Lag:
         """What is acknowledged and not in the lake; bytes are estimated from the mean record."""
         committed = list(self._committed)  # before the ends, which another thread moves on
@@ -138,6 +141,7 @@ class StreamSource:
             starts=read_starts(meta["starts"]) if meta.get("starts") else None,
             format=Format.of(meta["format"]) if meta.get("format") else None,
             unreadable_bytes=meta.get("unreadable", 0),
+            refused="" if meta["length"] else "the end of this file was gone before it could be read",
             origin=f"{meta['host']}:{meta['path']}",
         )
 

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from mulgil.app.cli import check, demo, init, key, ledger, quarantine, run, schema, send, sql, status, tables, version
+from mulgil.app.cli import (
+    agent,
+    bench,
+    chaos,
+    check,
+    demo,
+    init,
+    key,
+    ledger,
+    quarantine,
+    run,
+    schema,
+    send,
+    sql,
+    status,
+    tables,
+    version,
+)
 from mulgil.app.cli.command import Command, Group
 
 COMMANDS: tuple[Command | Group, ...] = (
@@ -13,10 +30,13 @@ COMMANDS: tuple[Command | Group, ...] = (
     run.COMMAND,
     demo.COMMAND,
     send.COMMAND,
+    agent.COMMAND,
     sql.COMMAND,
     tables.COMMAND,
     status.COMMAND,
     ledger.COMMAND,
     quarantine.GROUP,
+    bench.COMMAND,
+    chaos.COMMAND,
     version.COMMAND,
 )

@@ -24,9 +24,9 @@ sources:
   web:
     type: http
     table: bronze.web
-    time: event_time          # when it happened; the table is partitioned by its day
-    event_id: event_id        # an event that is sent twice lands once
-    columns: {{price_krw: long}}  # types are found in the data; this one is settled: other values go to _rescued
+    time: event_time            # when it happened; the table is partitioned by its day
+    event_id: event_id          # an event that is sent twice lands once
+    columns: {{price_krw: long}}  # types are found in the data; this one is settled, and other values go to _rescued
 
   # What the site's web server writes, followed while it grows and is rotated.
   access:

@@ -42,7 +42,7 @@ def claims(run: int, site: Site, posted: Posted, engine: Engine, before: Seen, n
         Claim("events acknowledged", posted.acknowledged - posted.copies, "rows in bronze.web", found["rows"]),
         Claim("", found["rows"], "different event_ids there", found["ids"]),
         Claim("lines written to the log", site.lines, "rows and quarantined", rows + quarantined),
-        Claim("", access["rows"], "different places in files", access["places"]),
+        Claim("", rows, "different places in files", access["places"] - before.tables["access"].rows),
         Claim("lines that are no log lines", odd.broken_lines, "records quarantined", quarantined),
         Claim("prices that are no number", odd.conflicts, "rows with _rescued", found["rescued"]),
     ]

@@ -182,7 +182,7 @@ def heading(console: Console, text: str) -> None:
 
 
 def answer(console: Console, number: int, one: Answer) -> None:
-    """A question, its SQL and the table that answers it."""
+    """A question, its SQL and the table that answers it, and how to ask it again from within the folder."""
     heading(console, f"{number}. {one.title}")
     code = Syntax("", "sql", theme="ansi_dark", background_color="default").highlight(one.sql)
     for line in code.split("\n"):
@@ -190,7 +190,8 @@ def answer(console: Console, number: int, one: Answer) -> None:
     console.print()
     console.print(Padding(_rows(one.rows), (0, 0, 0, 2), expand=False))
     count = f"{one.rows.num_rows} row{'s' * (one.rows.num_rows != 1)}"
-    console.print(Text(f"    {count} in {one.seconds * 1000:,.0f} ms · questions/{one.file.name}", style="dim"))
+    again = f"mulgil sql -f questions/{one.file.name}"
+    console.print(Text(f"    {count} in {one.seconds * 1000:,.0f} ms   ·   {again}", style="dim"))
     console.print()
 
 

@@ -19,7 +19,7 @@ from mulgil.clock import Clock
 STEP_S = 0.02
 BATCH_EVENTS = 200
 ROTATIONS_A_DAY = 6
-KEEP_RATE = 0.1
+KEEP_RATE = 0.2
 """Once the day is over, the site goes on in real time with this part of the events a second."""
 KEEP_ROTATION_S = 20.0
 

@@ -125,7 +125,7 @@ class Door:
             for endpoint in self._endpoints.values():
                 if endpoint.measurement_protocol:
                     return endpoint, "measurement"
-            raise Missing("no source takes Measurement Protocol bodies", hint="set measurement_protocol: true on one")
+            raise Missing("no source takes Measurement Protocol bodies", hint="set ga4_collect: true on one")
         name, _, rest = path.removeprefix("/v1/").partition("/")
         endpoint_found = self._endpoints.get(name)
         if endpoint_found is None or rest not in ("", "agent"):
@@ -185,14 +185,16 @@ class Door:
         source, generation = endpoint.name, shipment.generation
         async with self._receipts.turn(source, generation):
             have = self._receipts.offset(source, generation)
-            if have and shipment.offset > have:
+            if have and shipment.offset - shipment.unreadable > have:
                 return 409, json.dumps({"offset": have}).encode()
             rest = shipment.after(have)
+            if not rest.count and rest.unreadable and rest.offset > have:
+                rest = rest.as_notice()
             if rest.count:
                 stream = self._streams[source]
                 shard = stream.shard_for(generation)
                 await self._durable(source, stream, rest.payload, rest.count, shard=shard, meta=rest.meta())
-            if rest.length:
+            if rest.offset + rest.length > have:
                 self._receipts.advance(source, generation, rest.offset + rest.length)
             return 202, json.dumps({"offset": self._receipts.offset(source, generation)}).encode()
 

@@ -65,6 +65,11 @@ class Shipment:
             count=_count(payload, starts),
         )
 
+    def as_notice(self) -> Shipment:
+        """Bytes that are gone, without any that are left: one record that says so, for the quarantine."""
+        said = json.dumps({"path": self.path, "unreadable_bytes": self.unreadable}, ensure_ascii=False)
+        return replace(self, payload=said.encode() + b"\n", starts=None, format=None, count=1)
+
     def meta(self) -> bytes:
         """What the stream keeps beside the payload."""
         about: dict[str, Any] = {
