@@ -241,20 +241,22 @@ def test_the_whole_demo_ends_by_itself_with_the_books_balanced(tmp_path: Path) -
     assert lines == int(booked["access"]["records_in"])
 
 
-def test_ctrl_c_stops_it_in_good_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["is starting", "first rows"])
+def test_ctrl_c_stops_it_in_good_order(moment: str, tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "mulgil", "demo", "--dir", str(prepared(tmp_path / "here")), "--rate", "200"],
         stdout=subprocess.PIPE, text=True, env=environment(),
     ) as demo:  # fmt: skip
         assert demo.stdout
         for line in demo.stdout:
-            if "first rows" in line:
+            if moment in line:
                 break
         demo.send_signal(signal.SIGINT)
         rest = demo.stdout.read()
         assert demo.wait(60) == 130
     assert "Everything is still in" in rest
-    assert '"event": "stopped"' in (tmp_path / "here" / "run.log").read_text()
+    log = (tmp_path / "here" / "run.log").read_text()
+    assert ('"event": "stopped"' in log) == ('"event": "started"' in log)
 
 
 def test_a_server_that_ends_shows_its_last_words(tmp_path: Path) -> None:

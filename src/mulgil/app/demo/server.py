@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -107,7 +108,7 @@ class Server:
         finally:
             process.kill()  # also when Ctrl-C is pressed once more; nothing where it has ended
             process.wait()
-        if status:
+        if status not in (0, -signal.SIGTERM):  # the latter while it was still starting
             raise Broken(f"`mulgil run` stopped with status {status}:\n{self._last_words()}", where=str(self.log))
 
     def _said(self) -> bytes:
