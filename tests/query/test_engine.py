@@ -183,6 +183,13 @@ def test_the_past(filled: Lake, own: Engine, clause: str, alias: str) -> None:
     assert own.run(f"FROM bronze.web {clause}{alias}").snapshots == {"bronze.web": first}
 
 
+def test_of_one_moments_snapshots_the_last_counts(filled: Lake, own: Engine) -> None:
+    us = filled.clock.now_us()
+    filled.append("bronze.web", ROWS)
+    sql = f"SELECT count(*) FROM web FOR TIMESTAMP AS OF make_timestamp({us})"
+    assert values(own, sql) == [(6,)]
+
+
 def test_the_past_that_is_not_there(filled: Lake, engine: Engine) -> None:
     with pytest.raises(Missing, match="no snapshot 42 any more"):
         engine.run("FROM web FOR VERSION AS OF 42")
