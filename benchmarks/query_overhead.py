@@ -42,7 +42,8 @@ QUESTIONS = {
         SELECT * FROM bronze.web WHERE event_time >= TIMESTAMPTZ '2025-12-10 09:00'
         AND event_time < TIMESTAMPTZ '2025-12-10 09:10' ORDER BY event_time, user_id LIMIT 100""",
     "country and status": """
-        SELECT country, status, count(*) AS n, round(avg(price), 3) AS price FROM bronze.web GROUP BY 1, 2 ORDER BY 1, 2""",
+        SELECT country, status, count(*) AS n, round(avg(price), 3) AS price FROM bronze.web
+        GROUP BY 1, 2 ORDER BY 1, 2""",
     "sessions of a day": """
         SELECT count(*) AS sessions FROM (
           SELECT event_time - lag(event_time) OVER (PARTITION BY user_id ORDER BY event_time) AS gap FROM bronze.web
