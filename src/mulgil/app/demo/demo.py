@@ -169,7 +169,8 @@ class _Demo:
 
     def _rest(self) -> None:
         """Until the lake holds everything that was made, or does not come to it."""
-        began_s = self._clock.monotonic_s()
+        assert self._traffic
+        began_s = self._traffic.ended_s
         while not self._look():
             self._clock.wait(self._never, LOOK_S / 2)
             if self._clock.monotonic_s() - began_s > REST_S_MAX:

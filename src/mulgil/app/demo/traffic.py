@@ -48,6 +48,8 @@ class Traffic:
         self._thread = threading.Thread(target=lambda: None)
         self.progress = 0.0
         """How much of the day is over, 0 to 1."""
+        self.ended_s = 0.0
+        """When the last record was made, on the monotonic clock; 0 while more are coming."""
         self._made = {"web": 0, "access": 0}
         self._waiting: dict[str, deque[tuple[float, int]]] = {"web": deque(), "access": deque()}
         self.failed: OSError | None = None
@@ -96,7 +98,9 @@ class Traffic:
                 act()
             except OSError as error:  # the log cannot be written
                 self.failed = error
+            self.ended_s = self._clock.monotonic_s()
 
+        self.ended_s = 0.0
         self._thread = threading.Thread(target=run, name="traffic", daemon=True)
         self._thread.start()
 
