@@ -43,6 +43,14 @@ def test_events_become_rows_with_source_position_and_time_of_arrival(line: Small
     assert balanced(line)
 
 
+def test_blank_lines_and_white_space_in_records_shift_nothing(line: SmallLine) -> None:
+    line.post(b'{"n":1,\r"a":[1,\r2]}', b'\t{"n":2}  \r', b'{"n":3}\r\n\n\r\n')
+    line.post(b'{"n":4}')
+    line.deliver()
+    assert {row["n"]: row["_position"] for row in line.rows().to_pylist()} == {1: 0, 2: 1, 3: 2, 4: 3}
+    assert balanced(line)
+
+
 def test_the_first_batch_makes_the_table_and_finds_its_time(line: SmallLine) -> None:
     line.post(event(1, ts="2020-01-01T00:00:00Z"))
     line.deliver()

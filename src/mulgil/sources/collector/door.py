@@ -13,6 +13,8 @@ from itertools import count
 from typing import Any
 from urllib.parse import parse_qs
 
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
+
 from mulgil.clock import Clock
 from mulgil.errors import Broken, Conflict, Invalid, Missing, MulgilError, Overloaded, Retry
 from mulgil.sources.collector.body import Body, TooLarge, UnknownEncoding, decompressed, read_events
@@ -171,6 +173,8 @@ class Door:
 
     async def _append(self, source: str, body: Body, scope: Any, asked: Mapping[str, list[str]]) -> Appended:
         key = scope.headers.get("idempotency-key") or ""
+        if not key and "idempotency-key" in scope.headers:
+            raise Invalid("the Idempotency-Key is empty or not ASCII", hint="such as a UUID")
         if len(key) > KEY_CHARACTERS_MAX:
             raise Invalid(f"the Idempotency-Key has {len(key)} characters", hint=f"at most {KEY_CHARACTERS_MAX}")
         stream = self._streams[source]
@@ -238,16 +242,21 @@ class Door:
         if declared is not None and declared.isdecimal() and "transfer-encoding" not in scope.headers:
             if int(declared) > limit:
                 raise TooLarge(f"the body has {declared} bytes", hint=f"at most {limit}: send smaller batches")
-            data = await proto()
-            if len(data) < int(declared):
-                raise Invalid(f"the body ended after {len(data)} of {declared} bytes")
+            try:
+                data = await proto()
+            except ProtocolClosed as error:
+                raise Invalid("the connection was closed before the body's end") from error
         else:
-            pieces, size = [], 0
+            pieces: list[bytes] = []
+            size = empty = 0
             async for piece in proto:
                 size += len(piece)
+                empty += not piece
                 if size > limit:
                     raise TooLarge(f"the body is larger than {limit} bytes", hint="send smaller batches")
                 pieces.append(piece)
+            if empty > 1:  # granian ends every body with an empty piece, and puts one where the connection broke
+                raise Invalid("the connection was closed before the body's end")
             data = b"".join(pieces)
         encoding = scope.headers.get("content-encoding")
         if encoding:

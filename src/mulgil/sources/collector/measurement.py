@@ -73,9 +73,12 @@ def _micros(value: int | str | None, now_us: int) -> int:
     if value is None:
         return now_us
     try:
-        return int(value)
+        micros = int(value)
     except ValueError as error:
         raise Invalid(f"timestamp_micros {value!r} is not a number of microseconds") from error
+    if not 0 <= micros < 2**63:
+        raise Invalid(f"timestamp_micros {value} is no time")
+    return micros
 
 
 def _text(value: object) -> str | None:
