@@ -72,6 +72,27 @@ def test_late_and_future_events_land_in_their_own_days(line: SmallLine) -> None:
     assert balanced(line)
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0000-12-31T00:00:00Z", "0001-01-01T00:00:00+14:00"])
+def test_a_time_before_the_year_1_or_after_9999_is_rescued_and_stops_nothing(line: SmallLine, moment: str) -> None:
+    line.post(event(1))
+    line.deliver()
+    line.post(event(2, event_time=moment), event(3))
+    line.deliver()
+    assert {row["n"]: row["_rescued"] for row in line.rows().to_pylist()} == {
+        1: None, 2: json.dumps({"event_time": moment}, separators=(",", ":")), 3: None,
+    }  # fmt: skip
+    assert pyiceberg_rows(line.database.path, "bronze.web").num_rows == 3
+    assert balanced(line)
+
+
+def test_a_partition_by_a_long_text_stops_nothing(folder: Path) -> None:
+    line = SmallLine(folder, Target("bronze.web", partition=("url",)))
+    line.post(*[event(number, url="한" * 500 + str(number)) for number in range(3)])
+    line.deliver()
+    assert sorted(row["n"] for row in pyiceberg_rows(line.database.path, "bronze.web").to_pylist()) == [0, 1, 2]
+    line.close()
+
+
 @pytest.mark.parametrize(
     "target",
     [Target("bronze.web", time="at"), Target("bronze.web", partition=("day(at)",), time="at")],
@@ -541,7 +562,7 @@ def test_the_lag_may_be_asked_from_any_thread_while_the_flow_works(line: SmallLi
 
     def ask() -> list[Lag]:
         told = []
-        while not stop.is_set():
+        while not stop.wait(0.001):
             told.append(line.flow.source.lag())
         return told
 
