@@ -264,6 +264,7 @@ def run_once(lake: Lake, log: Log, progress: Any = None) -> Metrics:
         for flow in line.flows.values():
             try:
                 _exhaust(flow, lambda: progress(line) if progress else None)
+                flow.step(flush=True)
                 if flow.source.lag().waiting_bytes:  # such as a last line that may still be in writing
                     lake.clock.wait(threading.Event(), QUIET_S)
                     _exhaust(flow, lambda: progress(line) if progress else None)

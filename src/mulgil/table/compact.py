@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mulgil.storage import Store
+from mulgil.table.encoding import dictionary_columns
 from mulgil.table.files import data_path, nan_counts
 from mulgil.table.manifest import DataFile, LiveFile
 from mulgil.table.metadata import Table
@@ -126,7 +127,7 @@ def rewrite(
             with store.open_write(path) as sink:
                 with pq.ParquetWriter(
                     sink, layout.arrow, compression="zstd", compression_level=settings.compression_level_cold,
-                    store_schema=False, metadata_collector=footers,
+                    store_schema=False, metadata_collector=footers, use_dictionary=dictionary_columns(group),
                 ) as writer:  # fmt: skip
                     while group is not None and sink.tell() < settings.file_bytes_target * _SPREAD:
                         writer.write_table(group, row_group_size=settings.row_group_rows)

@@ -16,6 +16,7 @@ from mulgil.errors import MulgilError
 from mulgil.ids import new_uuid
 from mulgil.storage import Store
 from mulgil.table.conform import conform
+from mulgil.table.encoding import dictionary_columns
 from mulgil.table.layout import Layout
 from mulgil.table.manifest import DataFile
 from mulgil.table.metadata import Table
@@ -43,6 +44,7 @@ def write_files(store: Store, table: Table, rows: pa.Table, settings: TableSetti
             pq.write_table(
                 piece, sink, row_group_size=settings.row_group_rows, metadata_collector=footers,
                 compression="zstd", compression_level=settings.compression_level_hot, store_schema=False,
+                use_dictionary=dictionary_columns(piece),
             )  # fmt: skip
             data = sink.getvalue()
             made.append((describe(layout, path, partition, footers[0], data.size, nan_counts(layout, piece)), data))

@@ -32,6 +32,8 @@ TURN_BYTES = 1 << 16
 """At least this much of a file is read at a turn."""
 SCAN_SHARE = 0.05
 """Of the time, at most, goes into looking through folders."""
+READ_BYTES = 4 << 20
+"""At most this much at a time: what is read stays in the processor's cache until it is parsed."""
 HEADER_BYTES_MAX = 1 << 20
 RETRY_S = 5.0
 """A file that could not be opened or read is tried again after this."""
@@ -100,10 +102,10 @@ class FilesSource:
                 generation.committed = max(generation.committed, mark.place)
 
     def lag(self) -> Lag:
-        """Bytes between the places and the known ends; of a compressed file, at least one."""
-        waiting = [one for one in list(self._tracker.generations.values()) if one.size > one.place]
+        """Bytes between what is committed and the known ends; of a compressed file, at least one."""
+        waiting = [one for one in list(self._tracker.generations.values()) if one.size > one.committed]
         return Lag(
-            waiting_bytes=sum(one.size - one.place for one in waiting),
+            waiting_bytes=sum(one.size - one.committed for one in waiting),
             oldest_us=min((one.waiting_us for one in waiting), default=None),
         )
 
@@ -245,7 +247,7 @@ class FilesSource:
         if not self._past_header(generation, reader, now_s):
             return None
         record_max = self._settings.record_bytes_max
-        want = min(budget, record_max)
+        want = min(budget, record_max, READ_BYTES)
         while True:
             low = max(0, generation.place - CHECK_BYTES)
             first = generation.place - low
