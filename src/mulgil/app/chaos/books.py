@@ -65,6 +65,8 @@ class Books:
         """Sent, and the answer never came: in the lake once or not at all."""
         self.banners = 0
         """How many files began with the banner line: so often it is in the lake."""
+        self.bytes = 0
+        """Bytes that were written into logs."""
         self._lock = threading.Lock()
 
     def sent(self, numbers: range) -> None:
@@ -77,6 +79,11 @@ class Books:
         with self._lock:
             self.certain.update(numbers)
             self.possible.difference_update(numbers)
+
+    def wrote(self, count: int) -> None:
+        """So many bytes are in a log."""
+        with self._lock:
+            self.bytes += count
 
     def refused(self, numbers: range) -> None:
         """These were not taken."""

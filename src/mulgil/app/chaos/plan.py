@@ -25,8 +25,9 @@ WEIGHTS: dict[FaultKind, int] = {
 }
 """How often each fault is drawn, relative to the others."""
 
-STEPS = ("sync", "rename", "delete", "write", "begin", "commit", "committed")
-"""Steps of the server at which a planted kill may lie: see `steps.py`."""
+SERVER_STEPS = ("sync", "rename", "delete", "write", "begin", "commit", "committed")
+AGENT_STEPS = ("send", "save")
+"""Steps at which a planted kill may lie: see `steps.py`."""
 
 Rotation = Literal["rename", "create", "copytruncate", "gzip"]
 
@@ -43,7 +44,7 @@ class Fault:
     lasts_s: float = 0.0
     """How long a server stays down, stopped, or without disk space; planted: how long the kill is waited for."""
     step: str = ""
-    """planted: one of `STEPS`"""
+    """planted, agent: at which step the process kills itself; agent: empty where it is killed at once"""
     count: int = 0
     """planted: at the how many-th such step of the next server's life"""
     after: bool = False
@@ -52,10 +53,11 @@ class Fault:
     """clock: by how much the wall clock is set forward (or back)"""
 
     def __str__(self) -> str:
-        words = {
-            "planted": f"{'after' if self.after else 'before'} {self.step} number {self.count}",
-            "clock": f"by {self.jump_s:+.0f} s",
-        }.get(self.kind, f"for {self.lasts_s:.2f} s" if self.lasts_s else "")
+        words = f"for {self.lasts_s:.2f} s" if self.lasts_s else ""
+        if self.step:
+            words = f"{'after' if self.after else 'before'} {self.step} number {self.count}"
+        elif self.kind == "clock":
+            words = f"by {self.jump_s:+.0f} s"
         return f"{self.at_s:6.2f} s  {self.kind} {words}".rstrip()
 
 
@@ -144,10 +146,15 @@ def _faults(random: Random, seconds: float, *, full: bool, agent: bool) -> list[
 def _fault(random: Random, kind: FaultKind, at_s: float) -> Fault:
     match kind:
         case "planted":
-            step = random.choice(STEPS)
+            step = random.choice(SERVER_STEPS)
             many = 8 if step in ("begin", "commit", "committed", "delete") else 25
             after = random.random() < 0.5
             return Fault(at_s, kind, lasts_s=0.6, step=step, count=random.randint(1, many), after=after)
+        case "agent" if random.random() < 0.5:
+            after, many = random.random() < 0.5, random.randint(1, 8)
+            return Fault(at_s, kind, lasts_s=0.3, step=random.choice(AGENT_STEPS), count=many, after=after)
+        case "agent":
+            return Fault(at_s, kind)
         case "clock":
             size_s = random.choice((1.0, 90.0, HOUR_S, 20 * HOUR_S))
             return Fault(at_s, kind, jump_s=random.choice((-1, 1)) * size_s * random.uniform(0.5, 1))

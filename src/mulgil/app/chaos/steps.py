@@ -1,6 +1,6 @@
 """The steps by which a server changes what is on the disk: counted, watched from outside, and fatal where asked.
 
-Runs inside the process under test. Every change that Mulgil makes goes through one of seven calls; each is told apart
+Runs inside the process under test. Every change that Mulgil makes goes through one of a few calls; each is told apart
 and reported in shared memory before and after it is made, so that whoever kills the process knows where it was. A
 planted kill is a SIGKILL that the process sends itself at a step that a kill from outside would rarely hit. The wall
 clock's offset lies in the same memory.
@@ -20,13 +20,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mulgil.app.chaos.plan import STEPS
+from mulgil.app.chaos.plan import AGENT_STEPS, SERVER_STEPS
 from mulgil.clock import SystemClock
+from mulgil.sources.agent.checkpoint import Checkpoints
+from mulgil.sources.agent.client import Client
 from mulgil.state import Database, Transaction
 from mulgil.stream import EmbeddedStream
 
+STEPS = (*SERVER_STEPS, *AGENT_STEPS)
 CALLS = {"sync": ("fsync", "fdatasync"), "rename": ("replace",), "delete": ("unlink",), "write": ("pwritev",)}
-"""Step to functions of `os`; the steps of a transaction are `Database.transaction`'s."""
+"""Step to functions of `os`. The steps of a transaction are `Database.transaction`'s; the agent's requests and its own
+notes are `send` and `save`."""
 THREADS = ("flow", "care", "stream", "http", "watch", "ThreadPool", "Main")
 """Kinds of threads, by how their names begin."""
 
@@ -141,6 +145,8 @@ def watch_steps(board: Board, planted: Planted | None) -> None:
             deadly("committed", True)
 
     setattr(Database, "transaction", stepped_transaction)  # noqa: B010 (mypy would not let a method be replaced)
+    setattr(Client, "ask", stepping("send", Client.ask))  # noqa: B010
+    setattr(Checkpoints, "save", stepping("save", Checkpoints.save))  # noqa: B010
 
 
 def turn_clock(board: Board) -> None:

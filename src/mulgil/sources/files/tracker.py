@@ -70,6 +70,8 @@ class Aside:
     """the generation that it is a copy of"""
     state: State | None = None
     """that generation's state when they were compared"""
+    place: int = 0
+    """how much of it they were compared by"""
 
 
 class Tracker:
@@ -294,8 +296,9 @@ class Tracker:
         if aside is None or (aside.file.size, aside.file.mtime_ns) != (file.size, file.mtime_ns):
             aside = Aside(file, now_s)
         elif aside.of is not None and aside.of.state is aside.state:
-            long_ago = now_s - aside.since_s >= SHORT_COPY_S
-            if not (long_ago and aside.of.check_place < HEAD_BYTES):
+            long_ago = now_s - aside.since_s >= SHORT_COPY_S and aside.of.check_place < HEAD_BYTES
+            more_to_see = aside.place < HEAD_BYTES and aside.place != aside.of.check_place
+            if not (long_ago or more_to_see):
                 return False
         packed = packing(file.path)
         try:
@@ -329,6 +332,8 @@ class Tracker:
         if isinstance(reader, PackedReader) and not self._rests(file, aside, now_s):
             self._asides[file.key] = aside
             return False
+        if self._stays_copy(file, reader, aside, now_s):
+            return False
         for generation in self._like(file, reader):
             verdict = self._judge(file, reader, generation)
             if verdict == "continues":
@@ -337,7 +342,7 @@ class Tracker:
             if verdict == "copy":
                 short = generation.check_place < HEAD_BYTES and now_s - aside.since_s >= SHORT_COPY_S
                 if not (short and generation.state is State.LIVE) and not continue_only:
-                    aside.of, aside.state = generation, generation.state
+                    aside.of, aside.state, aside.place = generation, generation.state, generation.check_place
                     self._asides[file.key] = aside
                     return False
         if continue_only:
@@ -409,6 +414,19 @@ class Tracker:
         original = self._readers.open(generation)
         low = max(0, file.size - CHECK_BYTES)
         return original is not None and original.read(low, file.size - low) == reader.read(low, file.size - low)
+
+    def _stays_copy(self, file: Found, reader: Reader, aside: Aside, now_s: float) -> bool:
+        """Whether a file that was taken for a copy by a few bytes still looks like one, now that its original grew."""
+        if aside.of is None or aside.of.state is not aside.state or aside.place == aside.of.check_place:
+            return False
+        if aside.of.check_place < HEAD_BYTES and now_s - aside.since_s >= SHORT_COPY_S:
+            return False
+        original = self._readers.open(aside.of)
+        head = reader.read(0, CHECK_BYTES)
+        if original is not None and original.read(0, len(head)) != head:
+            return False
+        aside.place = aside.of.check_place
+        return True
 
     def _go_on(self, generation: Generation, file: Found, reader: Reader, birth: int) -> bool:
         """The generation lies in this file from now on."""
