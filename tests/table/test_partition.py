@@ -101,3 +101,9 @@ def test_paths_are_readable_and_safe() -> None:
     spec = spec_of(["day(event_time)", "code"], SCHEMA)
     assert path_of(spec, SCHEMA, (20416, "a/b c")) == "event_time_day=2025-11-24/code=a%2Fb+c"
     assert path_of(spec, SCHEMA, (None, None)) == "event_time_day=null/code=null"
+
+
+def test_the_folder_of_a_long_value_has_a_name_that_file_systems_take() -> None:
+    folder = path_of(spec_of(["code"], SCHEMA), SCHEMA, ("한" * 300,))
+    assert folder.startswith("code=%ED%95%9C")
+    assert len(folder) <= 255

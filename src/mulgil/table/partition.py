@@ -21,6 +21,7 @@ from mulgil.table.transform import apply
 
 _WRITTEN = re.compile(r"\s*(?:(?P<plain>[^(),]+)|(?P<name>\w+)\s*\((?:\s*(?P<width>\d+)\s*,)?(?P<column>[^(),]+)\))\s*")
 _PERIODS = ("year", "month", "day", "hour")
+_FOLDER_CHARACTERS_MAX = 200
 _HINT = 'write a column, or year(c), month(c), day(c), hour(c), "bucket(16, c)" or "truncate(4, c)"'
 
 
@@ -71,7 +72,8 @@ def path_of(spec: PartitionSpec, schema: Schema, partition: Sequence[Any]) -> st
     for field, value in zip(spec.fields, partition, strict=True):
         source = schema.find_type(field.source_id)
         text = field.transform.to_human_string(field.transform.result_type(source), value)
-        parts.append(f"{quote_plus(field.name, safe='')}={quote_plus(text, safe='')}")
+        # a name that file systems take; values that are cut alike share a folder, and manifests tell them apart
+        parts.append(f"{quote_plus(field.name, safe='')}={quote_plus(text, safe='')}"[:_FOLDER_CHARACTERS_MAX])
     return "/".join(parts)
 
 

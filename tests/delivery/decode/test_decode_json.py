@@ -243,6 +243,16 @@ def test_declared_types_parse_texts() -> None:
     assert rows(done)[1] == {"s": "z", RESCUED: {"n": "x", "d": "y", "i": "3000000000"}}
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("date", b'"0000-12-31"'), ("timestamp", b'"0000-12-31T00:00:00"'), ("float", b"1e300"), ("float", b'"-1e300"')],
+)
+def test_a_declared_type_too_small_for_a_value_keeps_it_as_it_was_written(kind: str, value: bytes) -> None:
+    done = decode([b'{"a":' + value + b"}", b'{"a":null}'], declared={"a": kind})
+    assert [row.get("a") for row in rows(done)] == [None, None]
+    assert rows(done)[0][RESCUED] == {"a": json.loads(value)}
+
+
 def test_a_declaration_that_cannot_work_is_refused() -> None:
     with pytest.raises(Invalid, match="unknown type"):
         decode([b"{}"], declared={"a": "money"})

@@ -85,6 +85,12 @@ def test_what_is_no_combined_line_is_bad_and_its_neighbours_survive(line: bytes)
     assert rows(done) == [ROW, ROW]
 
 
+def test_a_time_outside_of_the_years_that_readers_know_is_rescued() -> None:
+    done = decode(Format("combined"), [LINE.replace(b"10/Oct/2000:13:55:36 -0700", b"31/Dec/9999:23:00:00 -0700")])
+    assert "time" not in rows(done)[0]
+    assert "10000-01-01" in str(done.rows["_rescued"][0])
+
+
 def test_any_buffer_will_do() -> None:
     escaped = LINE.replace(b"Moz", b'\\"Moz')
     data = memoryview(b"\n".join([LINE, escaped]))

@@ -39,7 +39,10 @@ class Part:
 
 def keep_values(part: Part, name: str, array: pa.Array, rows: Mask) -> None:
     """Rescue values that are at hand as an array (text formats)."""
-    values = array.filter(pa.array(rows)).to_pylist()
+    chosen = array.filter(pa.array(rows))
+    if pa.types.is_temporal(chosen.type):  # not every time that Arrow can hold is one of Python's
+        chosen = chosen.cast(pa.string())
+    values = chosen.to_pylist()
     part.keep(rows, name, [msgspec.json.encode(value) for value in values])
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from mulgil.delivery.decode.columns import inexact
 from mulgil.delivery.decode.lines import Mask
-from mulgil.delivery.decode.times import from_epoch, parse_texts
+from mulgil.delivery.decode.times import from_epoch, in_known_years, parse_texts
 
 _WHOLE = r"^[+-]?\d+$"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
@@ -23,13 +23,13 @@ _FALSE = pa.array(["false", "f", "0", "no"])
 def convert(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None]:
     """The array as `target`, null where a value does not fit; and which values those are (None: all fit)."""
     given = array.type
-    if given.equals(target):
-        return array, None
     if pa.types.is_null(given):
         return pa.nulls(len(array), target), None
-    if pa.types.is_large_string(given):
+    if pa.types.is_large_string(given) and not given.equals(target):
         return convert(pc.cast(array, pa.string()), target)
-    if pa.types.is_string(given):
+    if given.equals(target):
+        found = array
+    elif pa.types.is_string(given):
         found = _from_texts(array, target)
     elif pa.types.is_timestamp(target) and (pa.types.is_integer(given) or pa.types.is_floating(given)):
         found = pc.cast(from_epoch(array)[0], target, safe=False)
@@ -37,6 +37,7 @@ def convert(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask | None
         found = _rounded(array, target)
     else:
         found = _cast(array, target)
+    found = in_known_years(found)
     return found, missing(array, found)
 
 
@@ -104,9 +105,11 @@ def _one_by_one(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def _rounded(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """Numbers as floats; a whole number that a float cannot say becomes null."""
+    """Numbers as floats; a whole number that a float cannot say becomes null, and what is too large for it."""
     found = pc.cast(array, target, safe=False)
-    wrong = inexact(array, target) if pa.types.is_integer(array.type) else None
+    if not pa.types.is_integer(array.type):
+        return _finite(found)
+    wrong = inexact(array, target)
     return found if wrong is None else pc.if_else(pa.array(wrong), None, found)
 
 

@@ -21,6 +21,9 @@ TIME_NAMES = (
 SAMPLE_ROWS = 1_000
 """Rows that `find_time` looks at."""
 
+DAY_US = 86_400_000_000
+YEAR_1_US = -719_162 * DAY_US
+YEAR_10000_US = 2_932_897 * DAY_US
 YEAR_2000_US = 946_684_800_000_000
 YEAR_2100_US = 4_102_444_800_000_000
 
@@ -80,6 +83,22 @@ def from_epoch(numbers: pa.Array) -> tuple[pa.Array, Mask | None]:
     wrong = ~fits & pc.is_valid(numbers).to_numpy(zero_copy_only=False)
     null = pc.is_null(numbers).to_numpy(zero_copy_only=False) | wrong
     return pa.array(micros, TIME, mask=null), wrong if wrong.any() else None
+
+
+def in_known_years(array: pa.Array) -> pa.Array:
+    """Times and dates outside the years 1 to 9999 become null: Python has no word for them, nor have many readers of
+    tables. Other types are answered as they are."""
+    if pa.types.is_timestamp(array.type):
+        numbers, low, high = array.cast(pa.timestamp("us", array.type.tz)).cast(pa.int64()), YEAR_1_US, YEAR_10000_US
+    elif pa.types.is_date32(array.type):
+        numbers, low, high = array.cast(pa.int32()), YEAR_1_US // DAY_US, YEAR_10000_US // DAY_US
+    else:
+        return array
+    bounds = pc.min_max(numbers)
+    least, most = bounds["min"].as_py(), bounds["max"].as_py()
+    if least is None or (least >= low and most < high):
+        return array
+    return pc.if_else(pc.and_(pc.greater_equal(numbers, low), pc.less(numbers, high)), array, None)
 
 
 def find_time(rows: pa.Table) -> str | None:
