@@ -48,6 +48,18 @@ def test_stopping_delivers_what_was_acknowledged(folder: Path) -> None:
     assert numbers(settings, "bronze.web") == list(range(10))
 
 
+def test_stopping_delivers_it_also_when_that_takes_many_commits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = project(folder)
+    with Running(settings) as running:
+        source = running.service.line.flows["web"].source
+        poll = source.poll
+        stopping = running.service._stop.is_set
+        monkeypatch.setattr(source, "poll", lambda bytes_max: poll(1) if stopping() else [])
+        for number in range(10):
+            running.post({"n": number})
+    assert numbers(settings, "bronze.web") == list(range(10))
+
+
 def test_what_was_not_delivered_is_delivered_by_the_next_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = project(folder)
     with Running(settings) as running:

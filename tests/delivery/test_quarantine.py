@@ -10,8 +10,9 @@ import pytest
 from small_line import Failpoints, SmallLine, event
 
 from mulgil.catalog import quarantine_of
-from mulgil.delivery import Target, quarantine
+from mulgil.delivery import Seen, Target, quarantine
 from mulgil.errors import Missing, MulgilError
+from mulgil.storage import LocalStore
 
 STRICT = Target("bronze.web", event_id="event_id", strict=True, columns={"price": "double"})
 RELAXED = replace(STRICT, strict=False)
@@ -80,6 +81,23 @@ def test_records_of_a_source_that_is_not_declared_any_more_stay(folder: Path) ->
     assert (one.moved, one.left) == (0, 4)
     with pytest.raises(Missing):
         quarantine.read(line.catalog, "bronze.other")
+    line.close()
+
+
+def test_a_flow_that_adds_misfits_all_the_time_does_not_keep_it_from_its_end(folder: Path) -> None:
+    line = with_misfits(folder)
+
+    class Interrupted(Seen):
+        def fresh(self, hashes: Any) -> Any:
+            line.post(b"{never")
+            line.deliver()
+            return super().fresh(hashes)
+
+    seen = Interrupted(line.database, LocalStore(), folder / "seen" / "web", "web", 7)
+    assert line.redrive(target=RELAXED, seen=seen) == (3, 0, 1)
+    assert len(line.quarantined()) == 2
+    assert line.differences() == []
+    assert line.strays() == []
     line.close()
 
 

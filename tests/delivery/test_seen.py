@@ -157,6 +157,7 @@ def test_ids_are_forgotten_after_their_days_and_not_before(folder: Path) -> None
     ids = Ids(folder, remember_days=2)
     assert ids.take(pa.array(["a"])) == [True]
     ids.now_us += 2 * DAY_US
+    assert ids.take(pa.array(["z"])) == [True]
     assert ids.take(pa.array(["a"])) == [False]
     ids.now_us += DAY_US
     ids.take(pa.array(["b"]))
