@@ -85,6 +85,16 @@ def test_a_time_before_the_year_1_or_after_9999_is_rescued_and_stops_nothing(lin
     assert balanced(line)
 
 
+@pytest.mark.parametrize("levels", [31, 60])
+def test_however_deep_records_are_nested_the_table_can_be_read(line: SmallLine, levels: int) -> None:
+    line.post(event(1))
+    line.post(b'{"n":2,"o":' + b'{"d":' * levels + b"1" + b"}" * (levels + 1))
+    line.deliver()
+    found = sorted(pyiceberg_rows(line.database.path, "bronze.web")["n"].to_pylist())
+    assert (found, len(line.quarantined())) == (([1, 2], 0) if levels == 31 else ([1], 1))
+    assert balanced(line)
+
+
 def test_a_partition_by_a_long_text_stops_nothing(folder: Path) -> None:
     line = SmallLine(folder, Target("bronze.web", partition=("url",)))
     line.post(*[event(number, url="한" * 500 + str(number)) for number in range(3)])

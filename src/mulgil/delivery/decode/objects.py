@@ -14,8 +14,9 @@ import numpy.typing as npt
 from mulgil.delivery.decode.lines import Places, octets_of
 from mulgil.record import Bad, Records
 
-DEPTH_MAX = 100
-"""Objects and lists inside each other; deeper records are bad."""
+DEPTH_MAX = 32
+"""Objects and lists inside each other; deeper records are bad. Table metadata nests three times as deep as its columns,
+and Iceberg libraries read JSON of at most 128 levels: one deeper record would make the table unreadable for ever."""
 
 STRIDE_BYTES = 1 << 18
 """The block is searched for brackets in strides that stay in the processor's cache."""
