@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import gzip
 import socket
+import ssl
 import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from running import Running, numbers, project
 
 from mulgil.app.project_lock import ProjectLock
@@ -118,3 +123,75 @@ def test_a_project_with_a_certificate_of_its_own_takes_what_is_sent(folder: Path
         assert sender.send(b'{"n":1}') == 1
         sender.close()
     assert numbers(settings, "bronze.web") == [1]
+
+
+def send(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mulgil", "send", "web", *arguments],
+        cwd=folder, input='{"n":9}', capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+
+
+def test_files_are_sent_whole_however_they_are_packed(folder: Path) -> None:
+    settings = project(folder)
+    packs: list[Callable[[bytes], bytes]] = [bytes, gzip.compress, zstandard.compress]
+    for number, pack in enumerate(packs):
+        parts = [pack(b'{"n":%d}\n' % (3 * number + one)) for one in range(3)]  # members, frames: one after the other
+        (folder / f"f{number}{('', '.gz', '.zst')[number]}").write_bytes(b"".join(parts))
+    for name in ("f0", "f1.gz", "f2.zst"):
+        assert send(folder, name).stderr.startswith("3 events acknowledged by ")
+    assert send(folder, "-").stderr.startswith("1 event acknowledged by ")
+    assert subprocess.run([sys.executable, "-m", "mulgil", "run", "--once"], cwd=folder, timeout=30).returncode == 0
+    assert numbers(settings, "bronze.web") == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("f.gz", b"no", "error: the file cannot be read to its end"),
+        ("f.gz", gzip.compress(b'{"n":1}')[:20], "error: the file cannot be read to its end"),
+        ("f.zst", b"no such frame", "error: the file cannot be read to its end"),
+        ("f.ndjson", b'{"n":1}\nno\n', "error: line 2: "),
+        ("f.ndjson", b'{"n":"%s"}\n' % (b"x" * 1100) * 1000 + b"no\n", "error: line 1,001: "),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_plain_words(name: str, content: bytes, said: str, folder: Path) -> None:
+    project(folder)
+    (folder / name).write_bytes(content)
+    done = send(folder, name)
+    assert (done.returncode, done.stderr.startswith(said)) == (1, True), done.stderr
+    assert f"where: {name}" in done.stderr
+
+
+def test_a_body_that_is_refused_before_it_is_read_is_told_as_what_it_is(folder: Path) -> None:
+    settings = project(folder)
+    with Running(settings) as running:
+        sender = HttpSender(running.service.url or "", "web", "", TurnedClock())
+        with pytest.raises(Invalid, match="the body has"):
+            sender.send(b'{"n":"%s"}' % (b"x" * 40_000_000))
+        sender.close()
+
+
+def test_a_url_that_cannot_work_is_told_at_once() -> None:
+    for url in ("ftp://h", "http://", "http://h:99999", "http://h/v1/web"):
+        with pytest.raises(Invalid):
+            HttpSender(url, "web", "")
+
+
+def test_no_tls_is_told_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        sender = HttpSender(url, "web", "", TurnedClock(), context=ssl.create_default_context())
+        with pytest.raises(Invalid, match="no TLS with"):
+            sender.send(b"{}")
+        sender.close()
+        thread.join(timeout=10)

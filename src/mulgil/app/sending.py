@@ -6,6 +6,7 @@ import http.client
 import json
 import ssl
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
@@ -39,10 +40,15 @@ class Sender(Protocol):
         ...
 
 
-def sender_for(source: str, url: str | None, key: str, project: Path | None) -> Sender:
-    """The way that works here and now. Raises `Missing` for a source that is not declared."""
+def sender_for(
+    source: str, url: str | None, key: str, project: Path | None, tell: Callable[[str], None] | None = None
+) -> Sender:
+    """The way that works here and now; `tell` hears why a batch is sent again.
+
+    Raises `Missing` for a source that is not declared.
+    """
     if url is not None:
-        return HttpSender(url, source, key)
+        return HttpSender(url, source, key, tell=tell)
     settings = load_project(project)
     declared = settings.sources.get(source)
     if not isinstance(declared, HttpSourceSettings):
@@ -52,8 +58,8 @@ def sender_for(source: str, url: str | None, key: str, project: Path | None) -> 
         return StreamSender(settings, source, declared)
     except Conflict:  # somebody runs the project: then there is a server
         if settings.tls is None:
-            return HttpSender(f"http://{settings.listen}", source, key)
-        return HttpSender(f"https://{settings.listen}", source, key, context=_own_server(settings.tls.cert))
+            return HttpSender(f"http://{settings.listen}", source, key, tell=tell)
+        return HttpSender(f"https://{settings.listen}", source, key, context=_own_server(settings.tls.cert), tell=tell)
 
 
 class HttpSender:
@@ -66,16 +72,20 @@ class HttpSender:
         key: str,
         clock: Clock | None = None,
         context: ssl.SSLContext | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_good_port(url):
             raise Invalid(
                 f"{url!r} is not a server's URL", hint="such as https://lake.example.com or http://127.0.0.1:7410"
             )
         self.where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        if parts.path.rstrip("/").endswith(f"/v1/{source}"):
+            raise Invalid(f"{parts.path} is added to the URL anyway", hint=f"--url {self.where}")
         self._path = f"{parts.path.rstrip('/')}/v1/{source}"
         self._key = key
         self._clock = clock or SystemClock()
+        self._tell = tell
         self._number = 0
         self._connection = (
             http.client.HTTPSConnection(
@@ -95,12 +105,16 @@ class HttpSender:
         for attempt in range(TRIES):
             pause_s = min(10.0, 0.2 * 2**attempt)
             try:
-                self._connection.request("POST", self._path, batch, headers)
-                response = self._connection.getresponse()
-                body = response.read()
+                response, body = self._ask(batch, headers)
+            except ssl.SSLError as refused:
+                self._connection.close()
+                raise Invalid(
+                    f"no TLS with {self.where}: {refused.reason or refused}", hint=_tls_hint(refused)
+                ) from refused
             except (OSError, http.client.HTTPException) as lost:
                 self._connection.close()
-                error = Retry(f"cannot reach the server: {lost}", where=self.where, hint="is `mulgil run` running?")
+                why = getattr(lost, "strerror", None) or str(lost)
+                error = Retry(f"cannot reach the server: {why}", where=self.where, hint="is `mulgil run` running?")
             else:
                 if response.status == 202:
                     return int(json.loads(body)["accepted"])
@@ -109,8 +123,21 @@ class HttpSender:
                     raise error
                 asked_s = response.headers.get("retry-after") or ""
                 pause_s = min(RETRY_AFTER_S_MAX, float(asked_s)) if asked_s.isdecimal() else pause_s  # or it is a date
+            if self._tell is not None:
+                self._tell(error.what)
             self._clock.wait(threading.Event(), pause_s)
         raise error
+
+    def _ask(self, batch: bytes, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+        try:
+            self._connection.request("POST", self._path, batch, headers)
+        except (BrokenPipeError, ConnectionResetError):
+            if self._connection.sock is None:
+                raise
+            # a server that refuses a body does not read it to the end; its answer may be there all the same
+        response = self._connection.getresponse()
+        body = response.read()
+        return response, body
 
     def close(self) -> None:
         self._connection.close()
@@ -161,6 +188,19 @@ def _own_server(certificate: Path) -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
+
+
+def _has_good_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def _tls_hint(refused: ssl.SSLError) -> str:
+    if isinstance(refused, ssl.SSLCertVerificationError):
+        return "SSL_CERT_FILE=cert.pem in the environment names a certificate to trust"
+    return "does it speak TLS? If not: http://"
 
 
 def _error_of(status: int, body: bytes, where: str) -> MulgilError:

@@ -51,7 +51,7 @@ README_TEXT = """\
 
     mulgil check                                    # is it right?
     mulgil run                                      # take in what comes, until Ctrl-C
-    mulgil send web '{"event_id": "1", "page": "/"}'    # in another terminal
+    curl -d '{"event": "view", "page": "/"}' localhost:7410/v1/web    # in another terminal
     mulgil sql 'SELECT * FROM bronze.web'
 """
 

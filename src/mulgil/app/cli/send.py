@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, cast
 
@@ -20,7 +23,7 @@ BATCH_BYTES = 1 << 20
 def send(
     source: Annotated[str, typer.Argument(help="The http source, as mulgil.yaml names it.")],
     file: Annotated[
-        Path | None, typer.Argument(help="NDJSON, plain or .gz or .zst; without it: standard input.")
+        Path | None, typer.Argument(help="NDJSON, plain or .gz or .zst; `-` or nothing: standard input.")
     ] = None,
     url: Annotated[str | None, typer.Option("--url", help="A server elsewhere; without it: this project's.")] = None,
     key: Annotated[str, typer.Option("--key", envvar="MULGIL_KEY", help="API key, best by the environment.")] = "",
@@ -37,50 +40,87 @@ def send(
     from mulgil.app.sending import sender_for
     from mulgil.errors import Invalid
 
-    sender: Sender = sender_for(source, url, key, project)
+    if file == Path("-"):
+        file = None
+    name = str(file or "standard input")
+    sender: Sender = sender_for(source, url, key, project, _tell_once())
     sent = 0
     console = Console(stderr=True)
     try:
-        with _open(file) as lines, Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
+        with _raw(file) as raw, Progress(console=console, disable=not console.is_terminal, transient=True) as bars:
             task = bars.add_task(f"to {source}", total=file.stat().st_size if file else None)
             first = 1
-            for batch, count, compressed in _batches(lines, file):
+            for batch, count in _batches(_plain(raw, file), name):
                 try:
                     sent += sender.send(batch)
                 except Invalid as error:
-                    raise Invalid(
-                        error.what, where=f"{file or 'standard input'} from line {first}", hint=error.hint
-                    ) from None
+                    raise Invalid(_in_file(error.what, first), where=name, hint=error.hint) from error
                 first += count
-                bars.update(task, completed=compressed)
+                bars.update(task, completed=raw.tell() if file else 0)
     finally:
         sender.close()
-    typer.echo(f"{sent:,} events acknowledged by {sender.where}", err=True)
+    typer.echo(f"{sent:,} {'event' if sent == 1 else 'events'} acknowledged by {sender.where}", err=True)
 
 
-def _open(file: Path | None) -> IO[bytes]:
-    import gzip
+def _tell_once() -> Callable[[str], None]:
+    """Says on standard error why it takes longer, the first time."""
+    told: list[str] = []
 
-    import zstandard
+    def tell(why: str) -> None:
+        if not told:
+            typer.echo(f"{why}; trying again for a while", err=True)
+        told.append(why)
 
+    return tell
+
+
+def _in_file(what: str, first: int) -> str:
+    """The server counts the lines of a batch, the sender those of its file."""
+    return re.sub(r"^line (\d+)", lambda found: f"line {int(found[1]) + first - 1:,}", what)
+
+
+def _raw(file: Path | None) -> AbstractContextManager[IO[bytes]]:
     from mulgil.errors import Missing
 
     if file is None:
-        return sys.stdin.buffer
+        return nullcontext(sys.stdin.buffer)
     try:
-        if file.suffix == ".gz":
-            return cast("IO[bytes]", gzip.open(file, "rb"))
-        if file.suffix == ".zst":
-            return cast("IO[bytes]", zstandard.open(file, "rb"))
         return file.open("rb")
     except OSError as error:
         raise Missing(f"cannot read: {error.strerror}", where=str(file)) from error
 
 
-def _batches(lines: IO[bytes], file: Path | None) -> Iterator[tuple[bytes, int, int]]:
-    """Whole lines of about a megabyte, how many they are, and how far the file is read."""
-    while batch := b"".join(lines.readlines(BATCH_BYTES)):
-        yield batch, batch.count(b"\n"), lines.tell() if file else 0
+def _plain(raw: IO[bytes], file: Path | None) -> IO[bytes]:
+    import gzip
+
+    import zstandard
+
+    match file and file.suffix:
+        case ".gz":
+            return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
+        case ".zst":
+            frames = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=False)
+            return io.BufferedReader(cast("io.RawIOBase", frames), BATCH_BYTES)
+        case _:
+            return raw
+
+
+def _batches(lines: IO[bytes], name: str) -> Iterator[tuple[bytes, int]]:
+    """Whole lines of about a megabyte, and how many they are. Raises `Invalid` for a damaged file."""
+    import zlib
+
+    import zstandard
+
+    from mulgil.errors import Invalid
+
+    count = 0
+    try:
+        while batch := b"".join(lines.readlines(BATCH_BYTES)):
+            yield batch, batch.count(b"\n")
+            count += batch.count(b"\n")
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        hint = f"{count:,} lines before that were acknowledged" if count else "nothing of it was sent"
+        raise Invalid(f"the file cannot be read to its end: {error}", where=name, hint=hint) from error
 
 
 COMMAND = Command(
