@@ -116,8 +116,8 @@ class FilesSource:
     # -- beyond the contract ------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Nobody writes any more (`run --once`): unended last lines and last multi-line records are records from now
-        on, and nothing waits for files to settle."""
+        """Nobody waits for more (`run --once`): unended last lines and last multi-line records of files that did not
+        change for `partial_after_s` are records from now on, and nothing else waits for files to settle."""
         self._tracker.hurry = True
         self._scan_s = float("-inf")
         for generation in self._tracker.generations.values():
@@ -215,11 +215,12 @@ class FilesSource:
         """Whether what is left is whole because nothing was added for a while."""
         if generation.packing:
             return generation.done
-        if self._tracker.hurry:
-            return True
-        if not (generation.rotated or self._pattern is not None):
+        if not (generation.rotated or self._pattern is not None or self._tracker.hurry):
             return False
-        return now_s - generation.stirred_s >= self._settings.partial_after_s
+        quiet_s = self._settings.partial_after_s
+        if now_s - generation.stirred_s >= quiet_s:
+            return True
+        return self._tracker.hurry and self._clock.now_us() - generation.mtime_ns // 1000 >= 1e6 * quiet_s
 
     def _stays_active(self, generation: Generation, now_s: float) -> bool:
         if generation.state is State.LOST:
