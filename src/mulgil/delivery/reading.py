@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+import mulgil.delivery.decode as decode
 from mulgil.catalog import Catalog
-from mulgil.delivery.decode import Decoded, decoder, find_time
+from mulgil.delivery.decode import Decoded
 from mulgil.delivery.settings import Target
 from mulgil.record import Bad, Records
 from mulgil.schema import INGESTED_AT, POSITION, RESCUED, SOURCE, Format
@@ -31,7 +32,7 @@ class Reading:
     def decode(self, one_format: Format | None, records: Records) -> Decoded:
         """Columns of records of one format; later formats of one delivery fit the columns of earlier ones."""
         decoded = self._decode(one_format, records)
-        if self._new and self.time is None and (found := find_time(decoded.rows)) is not None:
+        if self._new and self.time is None and (found := decode.find_time(decoded.rows)) is not None:
             self.time = found
             decoded = self._decode(one_format, records)
         self.fractions |= {one.column for one in decoded.events if one.kind == "fraction"} - set(self._target.columns)
@@ -56,7 +57,7 @@ class Reading:
     def _decode(self, one_format: Format | None, records: Records) -> Decoded:
         reserved = (SOURCE, POSITION, INGESTED_AT)
         columns = pa.schema([field.remove_metadata() for field in self._columns if field.name not in reserved])
-        made = decoder(
+        made = decode.decoder(
             one_format or self._target.format,
             columns,
             declared=self._target.columns,
