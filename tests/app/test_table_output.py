@@ -113,8 +113,16 @@ def test_a_table_for_people_sets_numbers_right_and_shows_null(capsys: pytest.Cap
     assert "[red]z" in lines[3]
 
 
-def test_a_piped_table_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_piped_table_is_not_cut_to_a_width(capsys: pytest.CaptureFixture[str]) -> None:
     assert "w" * 5000 in written(pa.table({"a": ["w" * 5000]}), OutputFormat.TABLE, capsys)
+
+
+def test_a_table_cuts_what_nobody_can_read_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    table = pa.table({"a": ["w" * 9_000_000, *["x"] * 500]})
+    said = written(table, OutputFormat.TABLE, capsys)
+    assert len(said) < 100_000
+    assert said.splitlines()[-1] == "… 1 text is cut at 5,000 characters; --format csv prints all"
+    assert "w" * 9_000_000 in written(table, OutputFormat.CSV, capsys)
 
 
 def test_a_terminal_cuts_texts_to_its_width_but_never_numbers(

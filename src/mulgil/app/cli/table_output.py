@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ROWS_MAX_TABLE = 1000
 """A table for people shows so many rows; the other formats show all."""
+_TEXT_LENGTH_MAX = 5000
+"""A table for people shows so many characters of a text, on a terminal or not; the other formats show all."""
 _TEXT_WIDTH_MIN = 8
 """A text column is cut no shorter than this, however narrow the terminal is."""
 _GAP = 3
@@ -100,15 +102,14 @@ def write_for_people(table: pa.Table, count: int) -> None:
     console = Console(highlight=False, no_color=None if terminal else True)
     shown = table.slice(0, ROWS_MAX_TABLE)
     names = [_one_line(name) for name in shown.column_names]
-    columns = [
-        [None if one is None else _one_line(one) for one in _texts(column).to_pylist()] for column in shown.columns
-    ]
+    whole = [_texts(column).to_pylist() for column in shown.columns]
+    columns = [[None if one is None else _one_line(_shortened(one)) for one in texts] for texts in whole]
     numbers = [_is_number(field.type) for field in shown.schema]
     widths = [
         max(cell_len(name), *(cell_len("NULL" if one is None else one) for one in (*texts, "")))
         for name, texts in zip(names, columns, strict=True)
     ]
-    if terminal:  # nothing is cut that is piped or kept in a file
+    if terminal:  # what is piped or kept in a file is not cut to a width
         widths = _fitted(widths, numbers, console.width)
     console.width = max(console.width, sum(widths) + _GAP * len(widths))
     made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
@@ -122,6 +123,9 @@ def write_for_people(table: pa.Table, count: int) -> None:
     if count > shown.num_rows:
         more = count - shown.num_rows
         console.print(Text(f"… {more:,} more rows; --format csv prints all {count:,}", style="dim"))
+    if cut := sum(one is not None and len(one) > _TEXT_LENGTH_MAX for texts in whole for one in texts):
+        were = f"{cut:,} texts are" if cut > 1 else "1 text is"
+        console.print(Text(f"… {were} cut at {_TEXT_LENGTH_MAX:,} characters; --format csv prints all", style="dim"))
 
 
 def _fitted(widths: list[int], numbers: list[bool], terminal: int) -> list[int]:
@@ -144,6 +148,10 @@ def _print_trimmed(console: Any, made: Any) -> None:
     with console.capture() as capture:
         console.print(made)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _TEXT_LENGTH_MAX else text[: _TEXT_LENGTH_MAX - 1] + "…"
 
 
 def _one_line(text: str) -> str:
