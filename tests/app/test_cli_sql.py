@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from mulgil import table
 from mulgil.app.cli.frame import build
 from mulgil.app.cli.shell import Shell, Words
-from mulgil.app.cli.sql import _size
+from mulgil.app.cli.sql_output import _size
 from mulgil.app.cli.table_output import OutputFormat
 from mulgil.app.settings import load_project
 from mulgil.app.wiring import open_engine, open_lake

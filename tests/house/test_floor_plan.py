@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "mulgil"
 FILES = sorted(SOURCE.rglob("*.py"))
 BUCKETS = {"utils", "helpers", "common", "core", "base", "misc"}
-LINES_MAX = 500
+LINES_MAX = 600
 BROAD_EXCEPTS_MAX = 10
 
 DOORS = {

@@ -187,7 +187,7 @@ def _interruptible(session: Session, act: Callable[[], T]) -> T:
     def work() -> None:
         try:
             done.append(act())
-        except BaseException as error:  # noqa: BLE001 - handed to the caller as it is
+        except BaseException as error:  # noqa: BLE001 (handed to the caller as it is)
             failed.append(error)
         finally:
             ended.set()

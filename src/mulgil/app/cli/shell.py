@@ -17,7 +17,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
 
 from mulgil.app.cli.error_output import write_error
-from mulgil.app.cli.sql import summary, write_result
+from mulgil.app.cli.sql_output import summary, write_result
 from mulgil.app.cli.table_output import OutputFormat
 from mulgil.app.cli.tables import columns
 from mulgil.errors import Invalid, MulgilError
