@@ -139,6 +139,21 @@ def test_a_terminal_cuts_texts_to_its_width_but_never_numbers(
     assert "1234567890123" in lines[2]
 
 
+def test_columns_that_do_not_fit_the_terminal_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    table = pa.table({f"column_{number}": ["w" * 30] for number in range(20)})
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", written(table, OutputFormat.TABLE, capsys)).splitlines()
+    assert len(lines) == 4
+    assert max(map(len, lines[:3])) <= 80
+    shown = lines[0].count("col")
+    assert shown == 7
+    assert lines[3].startswith(f"… {20 - shown} more columns: column_7, column_8, ")
+
+
 def test_a_long_table_says_how_many_rows_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
     table = pa.table({"n": range(ROWS_MAX_TABLE + 5)})
     said = written(table, OutputFormat.TABLE, capsys)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
 
 import typer
@@ -109,8 +110,12 @@ def write_for_people(table: pa.Table, count: int) -> None:
         max(cell_len(name), *(cell_len("NULL" if one is None else one) for one in (*texts, "")))
         for name, texts in zip(names, columns, strict=True)
     ]
+    left_out: list[str] = []
     if terminal:  # what is piped or kept in a file is not cut to a width
-        widths = _fitted(widths, numbers, console.width)
+        fit = _fitting(widths, numbers, console.width)
+        left_out = names[fit:]
+        names, columns, numbers = names[:fit], columns[:fit], numbers[:fit]
+        widths = _fitted(widths[:fit], numbers, console.width)
     console.width = max(console.width, sum(widths) + _GAP * len(widths))
     made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for name, number, width in zip(names, numbers, widths, strict=True):
@@ -120,12 +125,26 @@ def write_for_people(table: pa.Table, count: int) -> None:
         made.add_row(*(Text("NULL", style="dim") if one is None else Text(one) for one in row))
     if columns:
         console.print(made) if terminal else _print_trimmed(console, made)
+    if left_out:
+        console.print(Text(_left_out(left_out), style="dim"), soft_wrap=True)
     if count > shown.num_rows:
         more = count - shown.num_rows
         console.print(Text(f"… {more:,} more rows; --format csv prints all {count:,}", style="dim"))
     if cut := sum(one is not None and len(one) > _TEXT_LENGTH_MAX for texts in whole for one in texts):
         were = f"{cut:,} texts are" if cut > 1 else "1 text is"
         console.print(Text(f"… {were} cut at {_TEXT_LENGTH_MAX:,} characters; --format csv prints all", style="dim"))
+
+
+def _fitting(widths: list[int], numbers: list[bool], terminal: int) -> int:
+    """How many columns, from the first one, fit the terminal with their texts cut; at least one."""
+    least = (width if number else min(width, _TEXT_WIDTH_MIN) for width, number in zip(widths, numbers, strict=True))
+    return max(1, sum(end <= terminal for end in accumulate(width + _GAP for width in least)))
+
+
+def _left_out(names: list[str]) -> str:
+    few = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    count = f"{len(names):,} more columns" if len(names) > 1 else "1 more column"
+    return f"… {count}: {few}; name the columns that you want, or --format json"
 
 
 def _fitted(widths: list[int], numbers: list[bool], terminal: int) -> list[int]:
