@@ -39,7 +39,7 @@ class ProjectInvalid(Invalid):
 
     def __init__(self, file: str, mistakes: Sequence[Mistake]) -> None:
         count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        super().__init__(f"{file} has {count}", hint="`mulgil check` explains them")
+        super().__init__(f"{file} has {count}")
         self.mistakes = tuple(sorted(mistakes, key=lambda one: (one.line, one.column)))
 
     def __str__(self) -> str:

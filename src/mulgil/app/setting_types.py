@@ -174,6 +174,8 @@ def _table(text: str) -> str:
         raise wrong("is not a table name", cure, f'did you mean "{better}"?' if TABLE_NAME.match(better) else "")
     if text.endswith("__quarantine"):
         raise wrong("is the name of a quarantine table, which Mulgil writes itself", "choose another name")
+    if text.startswith("mulgil."):
+        raise wrong("is in the database of Mulgil's own books", "choose another database, such as bronze")
     return text
 
 
@@ -186,11 +188,15 @@ TableName = Annotated[
 ]
 
 
+_SOURCE = r"[A-Za-z][A-Za-z0-9_.-]{0,127}"
+"""What Kinesis allows for a stream, so that an agent.json's names are names of sources; and it is safe as a folder."""
+
+
 def _source_name(text: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", text):
-        better = re.sub(r"[^a-z0-9_-]", "_", text.strip().lower())
-        good = re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", better)
-        cure = "a source's name is small letters, digits, _ and -, a letter first"
+    if not re.fullmatch(_SOURCE, text):
+        better = re.sub(r"[^A-Za-z0-9_.-]", "_", text.strip())
+        good = re.fullmatch(_SOURCE, better)
+        cure = "a source's name is letters, digits, _, . and -, a letter first"
         raise wrong("is not a name for a source", cure, f'did you mean "{better}"?' if good else "")
     return text
 
@@ -322,7 +328,7 @@ def _listen(value: Any) -> Any:
         return value
     cure = "write host:port, such as 127.0.0.1:7410"
     if isinstance(value, int) and not isinstance(value, bool):
-        raise wrong("is a port without a host", cure, f"write 127.0.0.1:{value}")
+        raise wrong("is a port without a host", cure, f"write 127.0.0.1:{value}" if 0 <= value < 65536 else "")
     if not isinstance(value, str):
         raise wrong("is not an address", cure)
     if match := _SCHEME.match(value):
