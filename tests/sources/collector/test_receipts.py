@@ -76,6 +76,9 @@ def test_the_formats_that_are_declared_travel() -> None:
     [
         {"offset": "-1"},
         {"offset": "x"},
+        {"offset": str(2**40 - 6)},
+        {"offset": "1" + "0" * 30},
+        {"unreadable": "1" + "0" * 30},
         {"length": "3"},
         {"crc32": "0"},
         {"crc32": "not hex"},

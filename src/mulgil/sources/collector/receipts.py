@@ -23,12 +23,13 @@ import msgspec
 import numpy as np
 
 from mulgil.errors import Invalid
-from mulgil.record import Block, Mark
+from mulgil.record import PLACE_BITS, Block, Mark
 from mulgil.schema import Format
 
 FILES_REMEMBERED = 65_536
 """Marks that are kept in memory: those of the files that were asked for last."""
 GENERATION_CHARACTERS_MAX = 200
+PLACE_MAX = (1 << PLACE_BITS) - 1
 _SHARD_NAME = re.compile(r"shard-\d+\Z")
 
 
@@ -110,8 +111,10 @@ def read_shipment(headers: Any, body: bytes) -> Shipment:
         raise Invalid(f"a header of the agent is damaged: {error}") from error
     if len(body) != length or zlib.crc32(body) != crc:
         raise Invalid(f"the body is not the {length} bytes that were sent", hint="it is sent again")
-    if offset < 0 or unreadable < 0 or (starts is not None and any(not 0 <= one < length for one in starts)):
+    if starts is not None and any(not 0 <= one < length for one in starts):
         raise Invalid("an offset lies outside the range that was sent")
+    if not 0 <= offset <= PLACE_MAX - length or not 0 <= unreadable <= PLACE_MAX:
+        raise Invalid("an offset lies outside of any file", hint=f"files have at most {PLACE_MAX} bytes")
     if starts is not None and any(one >= after for one, after in pairwise(starts)):
         raise Invalid("the starts of records are not in order")
     payload = body if body.endswith(b"\n") or not body else body + b"\n"
