@@ -26,7 +26,8 @@ PEERS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mulgil
 KERNEL_JSON = """
 import sys, duckdb
 columns = ("{{event_id:'VARCHAR',event_time:'VARCHAR',event:'VARCHAR',user_id:'BIGINT',session:'VARCHAR',"
-           "clinic_id:'BIGINT',url:'VARCHAR',price:'DOUBLE',agent:'VARCHAR',props:'STRUCT(variant VARCHAR, rank BIGINT)'}}")
+           "clinic_id:'BIGINT',url:'VARCHAR',price:'DOUBLE',agent:'VARCHAR',"
+           "props:'STRUCT(variant VARCHAR, rank BIGINT)'}}")
 duckdb.execute("SET threads = 1")
 duckdb.execute(f"COPY (FROM read_json('{path}', columns={{columns}}, format='newline_delimited'))"
                " TO '{out}' (FORMAT parquet, COMPRESSION zstd)")

@@ -41,7 +41,7 @@ def mulgil(project: Path, *arguments: str, status: int = 0) -> str:
 def sums(project: Path) -> dict[str, int]:
     """The ledger's sums; asserts that the books balance."""
     (row,) = csv.DictReader(io.StringIO(mulgil(project, "ledger", "--format", "csv")))
-    return {name: int(value) for name, value in row.items() if name not in ("source", "table")}
+    return {name: int(value) for name, value in row.items() if name not in ("source", "table_name")}
 
 
 def test_every_example_is_a_project_with_a_readme_and_is_listed() -> None:

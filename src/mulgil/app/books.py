@@ -13,7 +13,7 @@ Difference = delivery.ledger.Difference
 
 _COUNTS = [(name, pa.int64()) for name in delivery.ledger.COUNTED]
 LEDGER_SCHEMA = pa.schema(
-    [("source", pa.string()), ("table", pa.string()), ("hour", pa.timestamp("us", "UTC")), *_COUNTS]
+    [("source", pa.string()), ("table_name", pa.string()), ("hour", pa.timestamp("us", "UTC")), *_COUNTS]
 )
 """Columns of the relation `mulgil.ledger`: one row for each source, table and hour of arrival."""
 
@@ -24,7 +24,7 @@ def books(lake: Lake, *, by_hour: bool = True) -> pa.Table:
     for source, table, hour, entry in delivery.ledger.read(lake.database):
         rows.setdefault((source, table, hour if by_hour else 0), delivery.ledger.Entry()).add(entry)
     made = pa.Table.from_pylist(
-        [{"source": key[0], "table": key[1], "hour": key[2], **asdict(entry)} for key, entry in rows.items()],
+        [{"source": key[0], "table_name": key[1], "hour": key[2], **asdict(entry)} for key, entry in rows.items()],
         schema=LEDGER_SCHEMA,
     )
     return made if by_hour else made.drop_columns(["hour"])
@@ -35,7 +35,10 @@ def schema_events(lake: Lake) -> pa.Table:
     with lake.database.read() as read:
         rows = read.execute("SELECT at_us, table_name, source, event FROM schema_event ORDER BY at_us DESC")
     schema = pa.schema(
-        [("at", pa.timestamp("us", "UTC")), *((name, pa.string()) for name in ("table", "source", "event"))]
+        [
+            ("event_time", pa.timestamp("us", "UTC")),
+            *((name, pa.string()) for name in ("table_name", "source", "event")),
+        ]
     )
     return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)
 

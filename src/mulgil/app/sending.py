@@ -27,7 +27,7 @@ RETRY_AFTER_S_MAX = 60.0
 
 
 class Sender(Protocol):
-    """Takes batches of events."""
+    """Takes batches of events. What is sent again under the same `run`, at the same place, is taken once."""
 
     where: str
 
@@ -41,25 +41,32 @@ class Sender(Protocol):
 
 
 def sender_for(
-    source: str, url: str | None, key: str, project: Path | None, tell: Callable[[str], None] | None = None
+    source: str,
+    url: str | None,
+    key: str,
+    project: Path | None,
+    tell: Callable[[str], None] | None = None,
+    run: str = "",
 ) -> Sender:
-    """The way that works here and now; `tell` hears why a batch is sent again.
+    """The way that works here and now; `tell` hears why a batch is sent again, `run` sets this sending apart from
+    others with the same content.
 
     Raises `Missing` for a source that is not declared.
     """
     if url is not None:
-        return HttpSender(url, source, key, tell=tell)
+        return HttpSender(url, source, key, tell=tell, run=run)
     settings = load_project(project)
     declared = settings.sources.get(source)
     if not isinstance(declared, HttpSourceSettings):
         known = ", ".join(name for name, one in settings.sources.items() if one.type == "http") or "none"
         raise Missing(f"there is no http source {source}", where=str(settings.file), hint=f"http sources: {known}")
     try:
-        return StreamSender(settings, source, declared)
+        return StreamSender(settings, source, declared, run)
     except Conflict:  # somebody runs the project: then there is a server
         if settings.tls is None:
-            return HttpSender(f"http://{settings.listen}", source, key, tell=tell)
-        return HttpSender(f"https://{settings.listen}", source, key, context=_own_server(settings.tls.cert), tell=tell)
+            return HttpSender(f"http://{settings.listen}", source, key, tell=tell, run=run)
+        context = _own_server(settings.tls.cert)
+        return HttpSender(f"https://{settings.listen}", source, key, context=context, tell=tell, run=run)
 
 
 class HttpSender:
@@ -73,6 +80,7 @@ class HttpSender:
         clock: Clock | None = None,
         context: ssl.SSLContext | None = None,
         tell: Callable[[str], None] | None = None,
+        run: str = "",
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or not _has_good_port(url):
@@ -86,6 +94,7 @@ class HttpSender:
         self._key = key
         self._clock = clock or SystemClock()
         self._tell = tell
+        self._run = run
         self._number = 0
         self._connection = (
             http.client.HTTPSConnection(
@@ -96,8 +105,8 @@ class HttpSender:
         )
 
     def send(self, batch: bytes) -> int:
-        digest = blake2b(batch, digest_size=16).hexdigest()
-        headers = {"content-type": "application/x-ndjson", "idempotency-key": f"send-{self._number}-{digest}"}
+        key = _key_of(self._run, self._number, batch)
+        headers = {"content-type": "application/x-ndjson", "idempotency-key": key}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
         self._number += 1
@@ -146,7 +155,7 @@ class HttpSender:
 class StreamSender:
     """Into the stream of a project that nobody runs at present."""
 
-    def __init__(self, project: ProjectSettings, source: str, declared: HttpSourceSettings) -> None:
+    def __init__(self, project: ProjectSettings, source: str, declared: HttpSourceSettings, run: str = "") -> None:
         """Raises `Conflict` when the project is running."""
         with ExitStack() as undo:
             self._lock = ProjectLock(project.state)
@@ -155,6 +164,7 @@ class StreamSender:
             undo.callback(self._lake.close)
             self._stream = open_stream(self._lake, source, declared)
             undo.pop_all()
+        self._run = run
         self._number = 0
         self.where = f"{project.stream.path / source} (`mulgil run` delivers them)"
 
@@ -167,8 +177,7 @@ class StreamSender:
             answers.append(answer)
             answered.set()
 
-        digest = blake2b(batch, digest_size=16).hexdigest()
-        key = f"send-{self._number}-{digest}"
+        key = _key_of(self._run, self._number, batch)
         self._number += 1
         self._stream.append(body.payload, body.count, shard=self._stream.shard_for(key), key=key, done=done)
         answered.wait()
@@ -201,6 +210,10 @@ def _tls_hint(refused: ssl.SSLError) -> str:
     if isinstance(refused, ssl.SSLCertVerificationError):
         return "SSL_CERT_FILE=cert.pem in the environment names a certificate to trust"
     return "does it speak TLS? If not: http://"
+
+
+def _key_of(run: str, number: int, batch: bytes) -> str:
+    return f"send-{run}{number}-{blake2b(batch, digest_size=16).hexdigest()}"
 
 
 def _error_of(status: int, body: bytes, where: str) -> MulgilError:

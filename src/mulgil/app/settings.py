@@ -101,7 +101,7 @@ class LimitsSection:
     body_mb: Annotated[int, Megabytes, Field(strict=True, ge=1, le=64)] = 16
     """The largest request body, before and after it is decompressed. Larger ones get 413."""
     memory_mb: Annotated[int, Megabytes, Field(strict=True, ge=128)] = 1024
-    """How much memory SQL and delivery may use together."""
+    """How much memory SQL may use before it spills to the disk."""
     disk_free_mb: Annotated[int, Megabytes, Field(strict=True, ge=0)] = 512
     """While the disk has less free than this, requests get 503 with Retry-After."""
     lag_mb: Annotated[int, Megabytes, Field(strict=True, ge=1)] = 4096

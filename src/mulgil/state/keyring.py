@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS api_key (
 
 PREFIX = "mulgil"
 REFRESH_S = 1.0
-_GRANT = re.compile(r"(write|read):(\*|[a-zA-Z0-9_-]+)\Z")
+_GRANT = re.compile(r"(write|read):(\*|[a-zA-Z0-9_.-]+)\Z")
 
 
 @dataclass(frozen=True, slots=True)

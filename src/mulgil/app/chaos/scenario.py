@@ -183,9 +183,11 @@ class Scenario:
             self._pause(min(left_s, POLL_S))
 
     def _tend(self) -> None:
-        if self._full_until_s and self._now_s() >= self._full_until_s:
-            self._free_disk()
-        if not self._server.tend(excused=self._full_until_s > 0):
+        if self._full_until_s:
+            self._server.excuse()
+            if self._now_s() >= self._full_until_s:
+                self._free_disk()
+        if not self._server.tend():
             self._pause(POLL_S)
         if self._plan.shipped:
             self._agent.tend()
@@ -206,7 +208,7 @@ class Scenario:
                 self._agent.start(planted=Planted(fault.step, fault.count, fault.after) if fault.step else None)
                 self._await_planted(self._agent, fault)
             case "term":
-                server.terminate(excused=self._full_until_s > 0)
+                server.terminate()
                 self._pause(fault.lasts_s)
                 server.start()
             case "torn":
@@ -235,6 +237,7 @@ class Scenario:
                 left = self._disk.fill(self._random)
                 self._note(f"{left} bytes are left on the disk")
                 self._full_until_s = self._now_s() + fault.lasts_s
+                server.excuse()
 
     def _await_planted(self, one: Supervised, fault: Fault) -> None:
         until_s = self._now_s() + fault.lasts_s
@@ -253,7 +256,9 @@ class Scenario:
         second = Copy(
             ["--project", str(self._project), "run", *once], self._folder / "second.log", self._folder / "tools.board"
         )
-        status = second.wait(END_S)
+        until_s = self._now_s() + END_S
+        while (status := second.status()) is None and self._server.is_up() and self._now_s() < until_s:
+            self._pause(POLL_S)
         second.send(signal.SIGKILL)
         second.wait(END_S)
         if self._server.is_up() is None:

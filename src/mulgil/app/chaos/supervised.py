@@ -37,6 +37,7 @@ class Supervised:
         self._process: Process | None = None
         self._planted: Planted | None = None
         self._log_start = 0
+        self._excused = False
 
     @property
     def waits_for_planted(self) -> bool:
@@ -46,6 +47,7 @@ class Supervised:
     def start(self, *, planted: Planted | None = None, installed: bool = False) -> None:
         """Begin the next life."""
         self._planted = planted
+        self._excused = False
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self.starts += 1
         if installed:
@@ -53,14 +55,18 @@ class Supervised:
         else:
             self._process = Copy(self._arguments, self.log, self._board_file, planted)
 
-    def tend(self, *, excused: bool = False) -> bool:
-        """Start it again where it has ended as planned; `excused`: it may have ended with an error. Whether it runs."""
+    def excuse(self) -> None:
+        """It may fail to start: the disk is full."""
+        self._excused = self._excused or not self.is_up()
+
+    def tend(self) -> bool:
+        """Start it again where it has ended as planned, or with an error that is excused; whether it runs."""
         status = self._status()
         if status is None:
             return True
         if status == -signal.SIGKILL and self._planted is not None:
             self._planted_came()
-        elif not (excused and status == 1):
+        elif not (self._excused and status == 1):
             raise Wrong(f"the {self.name} ended by itself with status {status}: {self.tail()}")
         self.start()
         return False
@@ -73,13 +79,13 @@ class Supervised:
             raise Wrong(f"a killed {self.name} ended with {status}: {self.tail()}")
         self._killed()
 
-    def terminate(self, *, excused: bool = False) -> None:
+    def terminate(self) -> None:
         """SIGTERM: it finishes what it does, and ends with 0; or by the signal, when it had just begun."""
         self.send(signal.SIGTERM)
         status = self._wait()
         if status == -signal.SIGKILL and self._planted is not None:
             self._planted_came()
-        elif status not in (0, -signal.SIGTERM) and not excused:
+        elif status not in (0, -signal.SIGTERM) and not (self._excused and status == 1):
             raise Wrong(f"a {self.name} that was asked to stop ended with {status}: {self.tail()}")
 
     def send(self, number: int) -> None:

@@ -133,7 +133,10 @@ COMMAND = Command(
     agent,
     panel="Run",
     examples=(
-        ("mulgil agent --server https://lake.example.com:7410 --source access '/var/log/nginx/access.log*'", ""),
+        (
+            "mulgil agent --server https://lake.example.com:7410 --source access '/var/log/nginx/access.log*'",
+            "one kind of files",
+        ),
         ("mulgil agent --server http://10.0.0.5:7410 --config /etc/aws-kinesis/agent.json", "as a Kinesis Agent did"),
         ("MULGIL_KEY=… mulgil agent --server … --source app '/srv/app/*.log' --format json", "with a key"),
     ),

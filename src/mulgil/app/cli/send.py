@@ -31,19 +31,20 @@ def send(
 ) -> None:
     """Send events, one JSON object a line, and wait until they are on the disk.
 
-    Where no server runs, they go into the project's stream; the next `mulgil run` delivers them. Lines are sent with
-    keys made from the file's content, so that sending a file again, after an interruption say, doubles nothing.
+    Where no server runs, they go into the project's stream; the next `mulgil run` delivers them. A file's lines are
+    sent with keys made from its content, so that sending it again, after an interruption say, doubles nothing.
     """
     from rich.console import Console
     from rich.progress import Progress
 
     from mulgil.app.sending import sender_for
     from mulgil.errors import Invalid
+    from mulgil.ids import new_uuid
 
     if file == Path("-"):
         file = None
     name = str(file or "standard input")
-    sender: Sender = sender_for(source, url, key, project, _tell_once())
+    sender: Sender = sender_for(source, url, key, project, _tell_once(), "" if file else f"{new_uuid()}-")
     sent = 0
     console = Console(stderr=True)
     try:
