@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mulgil import table
 from mulgil.errors import Overloaded
-from mulgil.storage import MemoryStore
+from mulgil.storage import LocalStore, MemoryStore
 from mulgil.table import TableSettings
 from mulgil.table.compact import _depth
 
@@ -159,3 +164,20 @@ def test_a_rewrite_that_fails_leaves_no_files() -> None:
     with pytest.raises(Overloaded):
         table.rewrite(store, now, plan, SETTINGS)
     assert set(store.list("/")) == before
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_rewrite_is_named(tmp_path: Path) -> None:
+    class Full(LocalStore):
+        @contextmanager
+        def open_write(self, path: str) -> Iterator[IO[bytes]]:
+            with super().open_write(path), open("/dev/full", "wb", buffering=0) as file:  # its writes find no room
+                yield file
+
+    store = Full()
+    now = table.new("a.b", str(tmp_path / "lake" / "a" / "b"), ROWS.schema)
+    for _ in range(8):
+        files = table.write_files(store, now, ROWS, SETTINGS, 0)
+        now = table.stage_append(store, now, files, settings=SETTINGS, now_us=0).table
+    (plan,) = table.plan_compaction(now, SETTINGS, 0)
+    with pytest.raises(Overloaded, match="no space"):
+        table.rewrite(store, now, plan, SETTINGS)

@@ -122,12 +122,11 @@ def rewrite(
         group = next(groups, None)
         while group is not None:
             path = data_path(table, compaction.partition, compaction.planned_us)
-            footers: list[pq.FileMetaData] = []
             nans: dict[int, int] = {}
             with store.open_write(path) as sink:
                 with pq.ParquetWriter(
                     sink, layout.arrow, compression="zstd", compression_level=settings.compression_level_cold,
-                    store_schema=False, metadata_collector=footers, use_dictionary=dictionary_columns(group),
+                    store_schema=False, use_dictionary=dictionary_columns(group),
                 ) as writer:  # fmt: skip
                     while group is not None and sink.tell() < settings.file_bytes_target * _SPREAD:
                         writer.write_table(group, row_group_size=settings.row_group_rows)
@@ -135,7 +134,8 @@ def rewrite(
                             nans[id_] = nans.get(id_, 0) + count
                         group = next(groups, None)
                 size = sink.tell()
-            made.append(describe(layout, path, compaction.partition, footers[0], size, nans))
+            footer = writer.writer.metadata  # a `metadata_collector` would ask for it where the disk is full, too
+            made.append(describe(layout, path, compaction.partition, footer, size, nans))
     except BaseException:
         for file in made:
             store.delete(file.path)

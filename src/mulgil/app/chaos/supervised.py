@@ -74,7 +74,7 @@ class Supervised:
     def kill(self) -> None:
         """SIGKILL, wherever it is."""
         self.send(signal.SIGKILL)
-        status = self._wait()
+        status = self.wait()
         if status not in (-signal.SIGKILL, 1):
             raise Wrong(f"a killed {self.name} ended with {status}: {self.tail()}")
         self._killed()
@@ -82,7 +82,7 @@ class Supervised:
     def terminate(self) -> None:
         """SIGTERM: it finishes what it does, and ends with 0; or by the signal, when it had just begun."""
         self.send(signal.SIGTERM)
-        status = self._wait()
+        status = self.wait()
         if status == -signal.SIGKILL and self._planted is not None:
             self._planted_came()
         elif status not in (0, -signal.SIGTERM) and not (self._excused and status == 1):
@@ -103,6 +103,11 @@ class Supervised:
         """The last lines of its log, on one line."""
         return tail(self.log)
 
+    def wait(self) -> int | None:
+        """Wait for its end: the exit status, or None when it has not ended in time."""
+        assert self._process is not None
+        return self._process.wait(END_S)
+
     def close(self) -> None:
         """End it for good."""
         self.send(signal.SIGKILL)
@@ -113,10 +118,6 @@ class Supervised:
     def _status(self) -> int | None:
         assert self._process is not None
         return self._process.status()
-
-    def _wait(self) -> int | None:
-        assert self._process is not None
-        return self._process.wait(END_S)
 
     def _planted_came(self) -> None:
         assert self._planted is not None
