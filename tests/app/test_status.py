@@ -55,3 +55,22 @@ def test_quarantine_is_shown_with_where_it_came_from_and_led_back(folder: Path) 
         {"source": "web", "records_in": 2, "quarantined": 1}
     ]
     lake.close()
+
+
+FILES_ALONE = """
+sources:
+  access: {{type: files, table: bronze.access, path: "*.log"}}
+"""
+
+
+@pytest.mark.parametrize("listen", ["", 'listen: "{listen}"'])
+def test_a_project_of_files_alone_has_a_door_where_it_asks_for_one(listen: str, folder: Path) -> None:
+    settings = project(folder, listen + FILES_ALONE)
+    with Running(settings) as running:
+        assert (running.service.url is None) == (not listen)
+        if listen:
+            assert running.ask("GET", "/healthz")[1]["sources"]["access"]["up"]
+            assert running.ask("POST", "/v1/access", b"{}")[0] == 404
+        seen = read_status(settings)
+        assert [row["state"] for row in seen.sources] == ["delivering" if listen else "running"]
+        assert ("listen:" in seen.headline) == (not listen)

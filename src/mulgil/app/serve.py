@@ -73,7 +73,7 @@ class Service:
         self._threads.append(threading.Thread(target=self._care, name="care", daemon=True))
         self._threads.append(threading.Thread(target=self._watch, name="watch", daemon=True))
         self._server: collector.Server | None = None
-        if self.line.streams:
+        if lake.project.has_door:
             try:
                 door = build_door(
                     self.line,
@@ -89,7 +89,7 @@ class Service:
 
     @property
     def url(self) -> str | None:
-        """Where events can be posted; None when no source takes any."""
+        """Where events can be posted; None without a door."""
         return self._server.url if self._server else None
 
     def start(self) -> None:

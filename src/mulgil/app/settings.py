@@ -194,7 +194,8 @@ class ProjectDeclaration:
     query: Annotated[Literal["duckdb"], EngineText] = "duckdb"
     """The engine that answers SQL."""
     listen: Listen = LOOPBACK
-    """Address and port of the HTTP door. Any other than loopback asks for keys."""
+    """Address and port of the HTTP door. Any other than loopback asks for keys. With `files` sources alone, the door
+    opens only where this is given."""
     tls: TlsSection | None = None
     """Certificate and key of the HTTP door. Not given: plain HTTP."""
     delivery: DeliverySection = field(default_factory=DeliverySection)
@@ -216,6 +217,8 @@ class ProjectSettings(ProjectDeclaration):
     """The folder that holds the project file."""
     file: Path
     """The project file."""
+    has_door: bool = True
+    """The HTTP door opens: a source takes requests, or the project file says where to `listen`."""
 
 
 def find_project(folder: Path | None = None) -> Path:
@@ -253,7 +256,8 @@ def load_project(folder: Path | None = None, environment: Mapping[str, str] | No
     if document.mistakes or declared is None:
         raise ProjectInvalid(shown, document.mistakes)
     given = {one.name: getattr(declared, one.name) for one in fields(declared)}
-    return _absolute(ProjectSettings(folder=file.parent, file=file, **given))
+    has_door = ("listen",) in document.keys or any(one.type != "files" for one in declared.sources.values())
+    return _absolute(ProjectSettings(folder=file.parent, file=file, has_door=has_door, **given))
 
 
 def _declared(document: project_file.Document) -> ProjectDeclaration | None:

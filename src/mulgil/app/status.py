@@ -52,7 +52,7 @@ def read_status(project: ProjectSettings) -> Status:
     finally:
         lake.close()
     running = is_locked(project.state)
-    health = _health(project) if running else None
+    health = _health(project) if running and project.has_door else None
     told = health["sources"] if health else {}
     rows = []
     for name, source in project.sources.items():
@@ -83,8 +83,10 @@ def status_table(status: Status) -> pa.Table:
 def _headline(project: ProjectSettings, running: bool, health: dict[str, Any] | None) -> str:
     if not running:
         return "not running; `mulgil run` starts it"
+    if not project.has_door:
+        return "running; with `listen:` in mulgil.yaml it would say here how each source fares"
     if health is None:
-        return "running"  # a project of files alone has no HTTP door to ask
+        return f"running, but {project.listen} does not answer"
     failed = sorted(name for name, source in health["sources"].items() if not source["up"])
     return f"running, but failed: {', '.join(failed)}" if failed else f"running on {project.listen}"
 
