@@ -1,4 +1,4 @@
-"""A real access log of 10,000 lines, once compressed and once as it grows and rotates, under a server that is killed."""
+"""A real access log of 10,000 lines, once compressed, once as it grows and rotates, under a server that is killed."""
 
 from __future__ import annotations
 

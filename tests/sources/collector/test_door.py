@@ -112,6 +112,12 @@ def test_what_is_refused_says_why_and_leaves_nothing(door: Doorway, asked: tuple
     assert door.post(b"{}").status == 202, "and the next one is taken"
 
 
+@pytest.mark.parametrize("path", ["/v1/nobody", "/v1/web"])
+def test_a_refusal_is_heard_by_a_client_that_is_still_sending(door: Doorway, path: str) -> None:
+    for body in (b"x" * 3_000_000, iter([b"x" * 100_000] * 30)) * 5:
+        assert door.post(body, path).status in (404, 413)
+
+
 def test_a_mistake_is_named_with_its_line(door: Doorway) -> None:
     assert "line 2" in door.post(b'{"a":1}\n{"b":}\n').told["error"]
 

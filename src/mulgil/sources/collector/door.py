@@ -13,11 +13,10 @@ from itertools import count
 from typing import Any
 from urllib.parse import parse_qs
 
-from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
-
 from mulgil.clock import Clock
 from mulgil.errors import Broken, Conflict, Invalid, Missing, MulgilError, Overloaded, Retry
 from mulgil.sources.collector.body import Body, TooLarge, UnknownEncoding, decompressed, read_events
+from mulgil.sources.collector.incoming import Incoming
 from mulgil.sources.collector.measurement import read_measurement
 from mulgil.sources.collector.receipts import Receipts, checked_generation, read_shipment
 from mulgil.sources.collector.settings import CollectorSettings, EndpointSettings
@@ -92,13 +91,14 @@ class Door:
             return
         source = ""
         cors: list[tuple[str, str]] = []
+        incoming = Incoming(scope, proto)
         try:
             path = scope.path
             if path.startswith("/v1/") or path == "/mp/collect":
                 endpoint, act = self._route(path)
                 source = endpoint.name
                 cors = self._cors(endpoint, scope)
-                status, body = await self._endpoint(endpoint, act, scope, proto, cors)
+                status, body = await self._endpoint(endpoint, act, scope, incoming, cors)
             elif path == "/healthz":
                 health = self._health()
                 status, body = 200 if health["status"] == "ok" else 503, json.dumps(health).encode()
@@ -119,6 +119,8 @@ class Door:
             status, body = 500, _error_body(Broken("a fault of mulgil", hint="its log has the trace"))
             trace = "".join(traceback.format_exception(error))
             self._log.error("request_failed", source=source, error=str(error), trace=trace)
+        if status >= 400:
+            await incoming.drop()
         self._metrics.count("mulgil_http_requests_total", 1, source, str(status))
         proto.response_bytes(status, [JSON, *cors], body)
 
@@ -139,7 +141,7 @@ class Door:
         return endpoint_found, "agent" if rest else "events"
 
     async def _endpoint(
-        self, endpoint: EndpointSettings, act: str, scope: Any, proto: Any, cors: list[tuple[str, str]]
+        self, endpoint: EndpointSettings, act: str, scope: Any, incoming: Incoming, cors: list[tuple[str, str]]
     ) -> tuple[int, bytes]:
         if scope.method == "OPTIONS":
             if cors:
@@ -159,7 +161,7 @@ class Door:
             raise Refused(405, f"{scope.method} is not for this address", hint="POST")
         if (reason := self._refuse(endpoint.name)) is not None:
             raise reason
-        data = await self._read(scope, proto)
+        data = await self._read(scope, incoming)
         if act == "agent":
             return await self._take_files(endpoint, scope, data)
         if act == "measurement":
@@ -235,33 +237,14 @@ class Door:
             self._notify = notify
         return self._notify
 
-    async def _read(self, scope: Any, proto: Any) -> bytes:
+    async def _read(self, scope: Any, incoming: Incoming) -> bytes:
         """The whole body, decompressed; never more than is allowed."""
         limit = self._settings.body_bytes_max
-        declared = scope.headers.get("content-length")
-        if declared is not None and declared.isdecimal() and "transfer-encoding" not in scope.headers:
-            if int(declared) > limit:
-                raise TooLarge(f"the body has {declared} bytes", hint=f"at most {limit}: send smaller batches")
-            try:
-                data = await proto()
-            except ProtocolClosed as error:
-                raise Invalid("the connection was closed before the body's end") from error
-        else:
-            pieces: list[bytes] = []
-            size = empty = 0
-            async for piece in proto:
-                size += len(piece)
-                empty += not piece
-                if size > limit:
-                    raise TooLarge(f"the body is larger than {limit} bytes", hint="send smaller batches")
-                pieces.append(piece)
-            if empty > 1:  # granian ends every body with an empty piece, and puts one where the connection broke
-                raise Invalid("the connection was closed before the body's end")
-            data = b"".join(pieces)
+        data = await incoming.read(limit)
         encoding = scope.headers.get("content-encoding")
         if encoding:
             data = decompressed(data, encoding, limit)
-        return bytes(data)
+        return data
 
     def _may(self, scope: Any, asked: Mapping[str, list[str]], grant: str) -> None:
         """Check the API key: `Authorization: Bearer`, or `?key=`, `?api_secret=` for beacons, which have no headers."""
