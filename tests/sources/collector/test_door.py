@@ -114,8 +114,10 @@ def test_what_is_refused_says_why_and_leaves_nothing(door: Doorway, asked: tuple
 
 @pytest.mark.parametrize("path", ["/v1/nobody", "/v1/web"])
 def test_a_refusal_is_heard_by_a_client_that_is_still_sending(door: Doorway, path: str) -> None:
-    for body in (b"x" * 3_000_000, iter([b"x" * 100_000] * 30)) * 5:
-        assert door.post(body, path).status in (404, 413)
+    piece = b"x" * 100_000
+    for _ in range(5):
+        assert door.post(piece * 30, path).status in (404, 413)
+        assert door.post(iter([piece] * 30), path).status in (404, 413)
 
 
 def test_a_mistake_is_named_with_its_line(door: Doorway) -> None:
