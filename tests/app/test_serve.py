@@ -202,6 +202,7 @@ def test_a_watch_that_fails_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert numbers(settings, "bronze.web") == [1]
 
 
+@pytest.mark.slow
 def test_a_source_that_lags_too_far_takes_no_more_until_it_has_caught_up(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

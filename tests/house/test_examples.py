@@ -61,6 +61,7 @@ def test_an_example_is_right(project: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("project", ["01-events"], indirect=True)
 def test_events_sent_twice_are_five_rows(project: Path) -> None:
     for _ in range(2):
@@ -97,6 +98,7 @@ def test_the_kinesis_agents_file_ships_to_the_declared_source(project: Path) -> 
     assert set(found.ignored) == {"cloudwatch.emitMetrics", "kinesis.endpoint", "flows[0].partitionKeyOption"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("project", ["04-strict-schema-and-quarantine"], indirect=True)
 def test_quarantined_orders_find_their_way_back(project: Path) -> None:
     mulgil(project, "send", "orders", "orders.ndjson")
