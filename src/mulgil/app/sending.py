@@ -117,9 +117,8 @@ class HttpSender:
                 response, body = self._ask(batch, headers)
             except ssl.SSLError as refused:
                 self._connection.close()
-                raise Invalid(
-                    f"no TLS with {self.where}: {refused.reason or refused}", hint=_tls_hint(refused)
-                ) from refused
+                what = f"no TLS with the server: {refused.reason or refused}"
+                raise Invalid(what, where=self.where, hint=_tls_hint(refused)) from refused
             except (OSError, http.client.HTTPException) as lost:
                 self._connection.close()
                 why = getattr(lost, "strerror", None) or str(lost)
@@ -222,5 +221,9 @@ def _error_of(status: int, body: bytes, where: str) -> MulgilError:
         what, hint = str(said["error"]), str(said.get("hint", ""))
     except (ValueError, KeyError, TypeError):
         what, hint = f"the server answered {status}", ""
+    if status == 401:
+        hint = "MULGIL_KEY=… in the environment holds the key; `mulgil key create` makes one"
+    if status in (400, 413):
+        return Invalid(what, hint=hint)  # it is about what was sent
     kind = Missing if status == 404 else Retry if status in (429, 502, 503, 504) else Invalid
     return kind(what, where=where, hint=hint)

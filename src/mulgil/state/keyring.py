@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS api_key (
 
 PREFIX = "mulgil"
 REFRESH_S = 1.0
-_GRANT = re.compile(r"(write|read):(\*|[a-zA-Z0-9_.-]+)\Z")
+_GRANT = re.compile(r"(write:(\*|[a-zA-Z0-9_.-]+)|read:(\*|metrics))\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,7 @@ class KeyRing:
             raise Invalid("a key without grants opens nothing", hint="--grant write:<source>")
         for grant in grants:
             if not _GRANT.match(grant):
-                raise Invalid(
-                    f"{grant!r} is not a grant", hint="write:<source>, write:*, read:<database>, read:* or read:metrics"
-                )
+                raise Invalid(f"{grant!r} is not a grant", hint="write:<source>, write:* or read:metrics")
         identity = ids.new_uuid()[:8]
         secret = f"{PREFIX}_{identity}_{ids.new_secret()}"
         key = ApiKey(identity, sha256(secret.encode()).digest(), tuple(grants), self._clock.now_us())

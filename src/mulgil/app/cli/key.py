@@ -22,9 +22,20 @@ def create(
     project: ProjectOption = None,
 ) -> None:
     """Make an API key and print it, once: only a hash of it is kept. From the first key on, every request needs one."""
-    key, secret = _ring(project).create(grant)
+    from mulgil.app.settings import load_project
+
+    settings = load_project(project)
+    ring = _ring(project)
+    is_first = ring.is_empty()
+    key, secret = ring.create(grant)
     typer.echo(secret)
     typer.echo(f"key {key.id} for {', '.join(key.grants)}; it is not shown again", err=True)
+    for one in key.grants:
+        kind, _, name = one.partition(":")
+        if kind == "write" and name not in ("*", *settings.sources):
+            typer.echo(f"note: there is no source {name} in {settings.file.name}", err=True)
+    if is_first:
+        typer.echo("note: from now on every request needs a key, those of this machine too", err=True)
 
 
 def list_keys(output: FormatOption = OutputFormat.TABLE, project: ProjectOption = None) -> None:

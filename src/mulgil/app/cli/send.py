@@ -55,7 +55,7 @@ def send(
                 try:
                     sent += sender.send(batch)
                 except Invalid as error:
-                    raise Invalid(_in_file(error.what, first), where=name, hint=error.hint) from error
+                    raise Invalid(_in_file(error.what, first), where=error.where or name, hint=error.hint) from error
                 first += count
                 bars.update(task, completed=raw.tell() if file else 0)
     finally:

@@ -256,7 +256,9 @@ class Door:
                 raise Refused(
                     401, "an API key is needed", hint="Authorization: Bearer <key>; `mulgil key create` makes one"
                 )
-            raise Refused(403, f"this API key has no grant {grant}", hint=f"mulgil key create --grant {grant}")
+            raise Refused(
+                403, f"this API key is not known, or has no grant {grant}", hint=f"mulgil key create --grant {grant}"
+            )
 
     def _cors(self, endpoint: EndpointSettings, scope: Any) -> list[tuple[str, str]]:
         """A page of another origin may post only where the source says so, whatever the browser would let through."""
