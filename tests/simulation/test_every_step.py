@@ -45,8 +45,8 @@ def broken_at(places: Sequence[int], how: str) -> list[str]:
     """What went wrong, with the step that was broken."""
     found = []
     for at in places:
-        steps, wrong, crashes = play(Breaker(at, how))
-        assert crashes, f"step {at} never came"
+        steps, wrong, _ = play(Breaker(at, how))
+        assert len(steps) >= at, f"step {at} never came"
         found += [f"{how} at step {at}, {steps[at - 1]}: {one}" for one in wrong]
     return found
 

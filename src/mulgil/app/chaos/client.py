@@ -15,8 +15,10 @@ from mulgil.app.chaos.books import Books, record_of
 from mulgil.clock import Clock
 
 TIMEOUT_S = 1.0
-PAUSE_S = 0.02
-EVENTS_MAX = 30
+PAUSE_S = 0.01
+EVENTS_MAX = 20
+KINDS = ("id", "id", "id", "key", "key", "key", "both", "bare", "bad", "again", "again", "again")
+"""Events with ids, under a key, both or neither; a body that is no JSON; and an earlier request once more."""
 NEVER = 1 << 40
 """Numbers from here on are in bodies that must be refused."""
 
@@ -94,13 +96,13 @@ class Client(threading.Thread):
         """The thread."""
         while not self._stopping.is_set():
             self._post(self._draw())
-            self._clock.wait(self._stopping, self._random.choice((0.0, 0.01, 0.03)))
+            self._clock.wait(self._stopping, self._random.choice((0.0, 0.0, 0.01)))
         if self._connection is not None:
             self._connection.close()
 
     def _draw(self) -> Request:
         random = self._random
-        kind = random.choice(("id", "id", "id", "key", "key", "both", "bare", "bad", "again"))
+        kind = random.choice(KINDS)
         if kind == "again" and self._kept:
             return random.choice(self._kept)
         first = self._never if kind == "bad" else self._next

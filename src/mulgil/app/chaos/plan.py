@@ -107,7 +107,7 @@ def make_plan(seed: int, seconds: float) -> Plan:
         seconds=seconds,
         shards=random.choice((1, 1, 2, 3)),
         visible_ms=random.choice((50, 50, 100, 250)),
-        clients=random.choice((1, 2, 3)),
+        clients=random.choice((2, 3, 4)),
         logs=tuple(_log(random) for _ in range(random.choice((1, 1, 2)))),
         shipped=shipped,
         disk_mb=disk_mb,
