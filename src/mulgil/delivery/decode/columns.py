@@ -6,7 +6,7 @@ Called by the decoders.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,6 +85,15 @@ class Columns:
     @property
     def events(self) -> list[SchemaEvent]:
         return list(self._events.values())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further column can be taken in."""
+        return len(self._paths) >= self.rules.columns_max
+
+    def has_room(self, names: Set[str]) -> bool:
+        """Whether those of the names that are no columns yet can all become one, as far as their number goes."""
+        return len(self._paths) + len(names - self.types.keys()) <= self.rules.columns_max
 
     def note(self, column: str, kind: EventKind, detail: str, key: str = "") -> None:
         """Keep an event, once per column and kind. `key` is the top-level key that it happened in."""

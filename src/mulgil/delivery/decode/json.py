@@ -26,6 +26,7 @@ from mulgil.delivery.decode.assemble import Kept, Part, assemble
 from mulgil.delivery.decode.columns import Columns, Rules, clash, is_list, lost, shape, type_word
 from mulgil.delivery.decode.convert import convert
 from mulgil.delivery.decode.decoded import Decoded
+from mulgil.delivery.decode.guessing import may_guess, ranges
 from mulgil.delivery.decode.lines import Mask, joined, split_utf8
 from mulgil.delivery.decode.objects import objects, without_broken
 from mulgil.delivery.decode.rewrite import EXACT_MAX, Rewriter, doubled_key, is_whole
@@ -80,6 +81,8 @@ class _Run:
         }
         self._strange: dict[str, pa.DataType] = {}
         """Columns that hold nothing of their type here, and what they hold instead."""
+        self._unknown = False
+        """Whether keys came that are no columns, more than could be guessed at in one go."""
         self.parts: list[Part] = []
         self.bad: list[Bad] = []
 
@@ -94,8 +97,15 @@ class _Run:
         self._strange = {}
         self._records, self._index, broken = without_broken(self._records, self._index)
         self.bad += broken
-        if len(self._records) and not (broken and self._fast(self._records, self._index)):
+        if not len(self._records) or (broken and self._fast(self._records, self._index)):
+            return
+        if not self._unknown:
             self._pieces(0, len(self._records), cuts=2)
+            return
+        for start, end in ranges(self._records):
+            records, index = self._cut(start, end)
+            if not self._fast(records, index):
+                self._slow(records, index)
 
     def _pieces(self, low: int, high: int, cuts: int) -> None:
         size = max(-(-(high - low) // PIECES), min(SLOW_RECORDS, high - low))
@@ -163,6 +173,8 @@ class _Run:
         read = self._read(records)
         if read is None or (kept is None and not (self._floats_are_plain(read) and self._strange_are_certain(read))):
             return False
+        if kept is None and not self._columns.has_room(read.keys()):  # what overflows is rescued record by record
+            return False
         part = Part(index, {})
         if kept:
             part.kept = {record: kept[record] for record in index.tolist() if record in kept}
@@ -211,14 +223,16 @@ class _Run:
         buffer = joined(records)
         types = {name: wire(kind) for name, kind in self._columns.types.items()} | self._wires | self._strange
         options = arrow_json.ReadOptions(use_threads=False, block_size=max(buffer.size + 1, 1 << 16))
-        unexpected = "error" if self._columns.rules.strict else "infer"
+        settled = self._columns.rules.strict or self._columns.is_full
+        unexpected = "error" if settled or not may_guess(records) else "infer"
         for _ in range(READS_MAX):
             parse = arrow_json.ParseOptions(
                 explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior=unexpected
             )
             try:
                 table = arrow_json.read_json(pa.BufferReader(buffer), options, parse)
-            except pa.ArrowInvalid:
+            except pa.ArrowInvalid as error:
+                self._unknown |= "unexpected field" in str(error)
                 return None
             if table.num_rows != len(records):
                 return None
