@@ -36,13 +36,13 @@ def ranges(records: Records) -> list[tuple[int, int]]:
     before = np.append(np.searchsorted(places, records.starts), len(places)).tolist()
     found, start, count = [], 0, len(records)
     while start < count:
-        size = bisect_right(range(1, count - start + 1), 1, key=partial(_excess, before, start))
+        size = bisect_right(range(1, count - start + 1), 0, key=partial(_too_many, before, start))
         found.append((start, start + max(1, size)))
         start += max(1, size)
     return found
 
 
-def _excess(before: list[int], start: int, rows: int) -> float:
-    """How full a piece of so many rows would be: over 1 is too full."""
+def _too_many(before: list[int], start: int, rows: int) -> int:
+    """1 where a piece of so many rows would be too large, else 0."""
     keys = before[start + rows] - before[start]
-    return max(keys / KEYS_MAX, keys * rows / CELLS_MAX)
+    return int(keys > KEYS_MAX or keys * rows > CELLS_MAX)
