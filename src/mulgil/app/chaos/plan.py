@@ -90,6 +90,8 @@ class Plan:
     """Logs that an agent ships instead of the server's own files source."""
     disk_mb: int
     """Size of the small disk that the project lies on; 0: the machine's own disk."""
+    hot: bool
+    """Whether tables are compacted and swept all the time, and not only when it is worth it."""
     installed: bool
     """Whether the first server is started as the installed program, not as a copy of a warm process."""
     gentle_end: bool
@@ -111,6 +113,7 @@ def make_plan(seed: int, seconds: float) -> Plan:
         logs=tuple(_log(random) for _ in range(random.choice((1, 1, 2)))),
         shipped=shipped,
         disk_mb=disk_mb,
+        hot=random.random() < 0.6,
         installed=random.random() < 0.1,
         gentle_end=random.random() < 0.5,
         faults=tuple(_faults(random, seconds, full=disk_mb > 0, agent=bool(shipped))),

@@ -20,7 +20,7 @@ from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from mulgil.app.chaos.steps import Board, Planted, turn_clock, watch_steps
+from mulgil.app.chaos.steps import Board, Planted, hurry_care, turn_clock, watch_steps
 
 PRELOADED = [
     "mulgil.app.chaos.campaign",
@@ -48,8 +48,11 @@ def warm() -> None:
 class Copy:
     """One `mulgil` with arguments, forked from the warm process."""
 
-    def __init__(self, arguments: Sequence[str], log: Path, board: Path, planted: Planted | None = None) -> None:
-        values = (list(arguments), str(log), str(board), planted)
+    def __init__(
+        self, arguments: Sequence[str], log: Path, board: Path, planted: Planted | None = None, *, hot: bool = False
+    ) -> None:
+        """`hot`: it compacts and sweeps all the time."""
+        values = (list(arguments), str(log), str(board), planted, hot)
         self._process = CONTEXT.Process(target=_run_copy, args=values, daemon=True)
         self._process.start()
         assert self._process.pid is not None
@@ -100,7 +103,7 @@ class Installed:
 Process = Copy | Installed
 
 
-def _run_copy(arguments: list[str], log: str, board: str, planted: Planted | None) -> None:
+def _run_copy(arguments: list[str], log: str, board: str, planted: Planted | None, hot: bool) -> None:
     """The life of a copy."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.setpgid(0, 0)  # Ctrl-C in the terminal is for who drives, and ends the copies by the thread below
@@ -111,6 +114,8 @@ def _run_copy(arguments: list[str], log: str, board: str, planted: Planted | Non
     memory = Board(Path(board))
     turn_clock(memory)
     watch_steps(memory, planted)
+    if hot:
+        hurry_care()
     sys.argv = ["mulgil", *arguments]
     runpy.run_module("mulgil", run_name="__main__")
 

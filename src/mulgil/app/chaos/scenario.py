@@ -130,7 +130,8 @@ class Scenario:
         logs, shipped = folder / "logs", folder / "shipped"
         text = PROJECT.format(port=port, shards=plan.shards, visible_ms=plan.visible_ms, logs=logs)
         (self._project / "mulgil.yaml").write_text(text)
-        self._server = Supervised("server", ["--project", str(self._project), "run"], folder, self._note)
+        run = ["--project", str(self._project), "run"]
+        self._server = Supervised("server", run, folder, self._note, hot=plan.hot)
         url, state_file = f"http://127.0.0.1:{port}", str(folder / "agent.db")
         to = ["--server", url, "--source", "far", "--format", "json", "--state", state_file]
         self._agent = Supervised("agent", ["agent", *to, f"{shipped}/app*.log*"], folder, self._note)
@@ -183,10 +184,8 @@ class Scenario:
             self._pause(min(left_s, POLL_S))
 
     def _tend(self) -> None:
-        if self._full_until_s:
-            self._server.excuse()
-            if self._now_s() >= self._full_until_s:
-                self._free_disk()
+        if self._full_until_s and self._now_s() >= self._full_until_s:
+            self._free_disk()
         if not self._server.tend():
             self._pause(POLL_S)
         if self._plan.shipped:
@@ -237,7 +236,7 @@ class Scenario:
                 left = self._disk.fill(self._random)
                 self._note(f"{left} bytes are left on the disk")
                 self._full_until_s = self._now_s() + fault.lasts_s
-                server.excuse()
+                server.hard_times(True)
 
     def _await_planted(self, one: Supervised, fault: Fault) -> None:
         until_s = self._now_s() + fault.lasts_s
@@ -393,6 +392,7 @@ class Scenario:
     def _free_disk(self) -> None:
         if self._disk is not None:
             self._disk.free()
+            self._server.hard_times(False)
         self._full_until_s = 0.0
 
     def _stop_traffic(self) -> None:

@@ -16,16 +16,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from mulgil import table
+from mulgil.app import serve
 from mulgil.app.chaos.plan import AGENT_STEPS, SERVER_STEPS
 from mulgil.clock import SystemClock
 from mulgil.sources.agent.checkpoint import Checkpoints
 from mulgil.sources.agent.client import Client
 from mulgil.state import Database, Transaction
 from mulgil.stream import EmbeddedStream
+from mulgil.table import TableSettings
 
 STEPS = (*SERVER_STEPS, *AGENT_STEPS)
 CALLS = {"sync": ("fsync", "fdatasync"), "rename": ("replace",), "delete": ("unlink",), "write": ("pwritev",)}
@@ -147,6 +151,12 @@ def watch_steps(board: Board, planted: Planted | None) -> None:
     setattr(Database, "transaction", stepped_transaction)  # noqa: B010 (mypy would not let a method be replaced)
     setattr(Client, "ask", stepping("send", Client.ask))  # noqa: B010
     setattr(Checkpoints, "save", stepping("save", Checkpoints.save))  # noqa: B010
+
+
+def hurry_care() -> None:
+    """From now on, tables are compacted and swept all the time: two files are enough, and two seconds of grace."""
+    serve.CARE_PAUSE_S, serve.GRACE_S = 0.01, 2.0
+    setattr(table, "TableSettings", partial(TableSettings, compact_fan_in=2))  # noqa: B010 (no subclass would do)
 
 
 def turn_clock(board: Board) -> None:

@@ -21,8 +21,11 @@ class Wrong(Exception):  # noqa: N818 (a finding, not an error)
 class Supervised:
     """One place in which one process after another runs with the same arguments."""
 
-    def __init__(self, name: str, arguments: Sequence[str], folder: Path, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], folder: Path, note: Callable[[str], None], *, hot: bool = False
+    ) -> None:
         self.name = name
+        self._hot = hot
         self.board = Board(folder / f"{name}.board")
         self.log = folder / f"{name}.log"
         self.starts = 0
@@ -37,6 +40,7 @@ class Supervised:
         self._process: Process | None = None
         self._planted: Planted | None = None
         self._log_start = 0
+        self._hard_times = False
         self._excused = False
 
     @property
@@ -47,17 +51,18 @@ class Supervised:
     def start(self, *, planted: Planted | None = None, installed: bool = False) -> None:
         """Begin the next life."""
         self._planted = planted
-        self._excused = False
+        self._excused = self._hard_times
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         self.starts += 1
         if installed:
             self._process = Installed(self._arguments, self.log)
         else:
-            self._process = Copy(self._arguments, self.log, self._board_file, planted)
+            self._process = Copy(self._arguments, self.log, self._board_file, planted, hot=self._hot)
 
-    def excuse(self) -> None:
-        """It may fail to start: the disk is full."""
-        self._excused = self._excused or not self.is_up()
+    def hard_times(self, hard: bool) -> None:
+        """While the disk is full, it may fail to start."""
+        self._hard_times = hard
+        self._excused = self._excused or (hard and not self.is_up())
 
     def tend(self) -> bool:
         """Start it again where it has ended as planned, or with an error that is excused; whether it runs."""
