@@ -10,13 +10,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from server import Server
 
 from mulgil.clock import SystemClock
-from mulgil.errors import Broken, Invalid
+from mulgil.errors import Broken, Conflict, Invalid
 from mulgil.schema import Format
 from mulgil.sources.agent import AgentFlow, AgentSettings, FlowProgress, run_agent
 from mulgil.sources.files import FilesSettings
@@ -234,9 +235,27 @@ def test_one_flow_that_is_refused_does_not_hold_up_the_others(tmp_path: Path, se
     with (tmp_path / "a.log").open("ab") as file:
         file.write(b"x\n")
     last = run(settings(server, tmp_path, flow(tmp_path)), lambda: len(seen) > 0, rounds=100)
-    assert "look at the key" in last[0].error
+    assert "MULGIL_KEY" in last[0].error
     server.refuse = None
     run(settings(server, tmp_path, flow(tmp_path)), lambda: len(server.lines["web"]) == 11)
+
+
+def test_two_agents_do_not_share_positions(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "a.log").write_bytes(b"x\n")
+
+    def second(_: object) -> None:
+        with pytest.raises(Conflict, match="another agent"):
+            run(settings(server, tmp_path, flow(tmp_path)), lambda: True)
+
+    run(settings(server, tmp_path, flow(tmp_path)), lambda: True, second)
+    run(settings(server, tmp_path, flow(tmp_path)), lambda: len(server.lines["web"]) == 1)
+
+
+def test_positions_in_a_folder_that_cannot_be_made_are_told_in_plain_words(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "file").write_text("")
+    wrong = replace(settings(server, tmp_path, flow(tmp_path)), state=str(tmp_path / "file" / "agent.db"))
+    with pytest.raises(Broken, match="positions cannot be used"):
+        run(wrong, lambda: True)
 
 
 def test_positions_that_cannot_be_kept_stop_the_agent(tmp_path: Path, server: Server) -> None:
@@ -248,7 +267,7 @@ def test_positions_that_cannot_be_kept_stop_the_agent(tmp_path: Path, server: Se
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"server": "logs.example:80"}, "no server's address"),
+        ({"server": "logs.example:80"}, "is not a server's URL"),
         ({"flows": ()}, "nothing to ship"),
         ({"batch_bytes": 0}, "must be positive"),
         ({"twice": True}, "two flows are called"),

@@ -43,6 +43,7 @@ def agent(
     The server says how far each file was taken in, so the agent may be killed at any moment and started again. A
     Kinesis Agent's configuration works as it is: each stream's name is the name of a source.
     """
+    from mulgil.app.unmatched import unmatched
     from mulgil.clock import SystemClock
     from mulgil.sources.agent import AgentSettings, run_agent
 
@@ -54,7 +55,10 @@ def agent(
         key=key,
         tls_ca_file=str(ca or ""),
     )
-    Path(settings.state).parent.mkdir(parents=True, exist_ok=True)
+    for flow in settings.flows:
+        for pattern in flow.files.paths:
+            for note in unmatched(pattern, flow.files.exclude):
+                typer.secho(f"note: {note}", fg="yellow", err=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -116,17 +120,21 @@ class _Report:
         self._log.info("started", server=settings.server, flows=[flow.files.name for flow in settings.flows])
 
     def __call__(self, flows: tuple[FlowProgress, ...]) -> None:
-        for flow in flows:
-            for trouble in (("", flow.error, ""), *flow.problems):
-                if trouble[1] and (flow.name, *trouble) not in self._told:
-                    self._told.add((flow.name, *trouble))
-                    path, what, hint = trouble
-                    self._log.warning("agent_waits", flow=flow.name, path=path, what=what, hint=hint)
         if (now_s := self._clock.monotonic_s()) >= self._next_s:
             self._next_s = now_s + REPORT_S
             self._told.clear()
             for flow in flows:
                 self._log.info("shipped", flow=flow.name, bytes=flow.sent_bytes, waiting_bytes=flow.waiting_bytes)
+        for flow in flows:
+            if flow.error:
+                self._tell(flow=flow.name, error=flow.error)
+            for path, what, hint in flow.problems:
+                self._tell(flow=flow.name, error=f"{path}: {what}" + (f" ({hint})" if hint else ""))
+
+    def _tell(self, **trouble: str) -> None:
+        if (told := tuple(trouble.values())) not in self._told:
+            self._told.add(told)
+            self._log.warning("agent_waits", **trouble)
 
 
 COMMAND = Command(

@@ -32,7 +32,9 @@ class Client:
                 self._tls = ssl.create_default_context(cafile=settings.tls_ca_file or None)
             except (OSError, ssl.SSLError) as error:
                 raise Invalid(
-                    f"the file cannot be used: {error}", where="tls_ca_file", hint="a PEM file with certificates"
+                    f"the authority's file cannot be used: {getattr(error, 'strerror', None) or error}",
+                    where=settings.tls_ca_file,
+                    hint="a PEM file with certificates",
                 ) from error
         self._connection: http.client.HTTPConnection | None = None
 
@@ -47,15 +49,17 @@ class Client:
             if isinstance(offset, int) and offset >= 0:
                 return status, offset
             raise Retry(f"answered with the offset {offset!r}", where=self._server, hint="is it Mulgil?")
-        said = text[:300].decode("utf-8", "replace")
+        said, hint = _said(text)
         what = f"answered {status}: {said}"
         if status in (429, 503):
-            raise Overloaded(what, where=self._server, after_s=after)
+            raise Overloaded(what, where=self._server, hint=hint, after_s=after)
         if status >= 500 or status == 408:
-            raise Retry(what, where=self._server, after_s=after)
+            raise Retry(what, where=self._server, hint=hint, after_s=after)
         if status == 404:
-            raise Missing(what, where=self._server, hint="is the source declared at the server?")
-        raise Invalid(what, where=self._server, hint="look at the key and its grants" if status in (401, 403) else "")
+            raise Missing(what, where=self._server, hint=hint or "is the source declared at the server?")
+        if status == 401:
+            hint = "MULGIL_KEY=… in the environment holds the key"
+        raise Invalid(what, where=self._server, hint=hint or ("look at the key's grants" if status == 403 else ""))
 
     def close(self) -> None:
         if self._connection is not None:
@@ -78,10 +82,23 @@ class Client:
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise Retry(
-                f"cannot be reached: {error!r}", where=self._server, hint="is it running?", after_s=0
-            ) from error
+            hint = "is it running?"
+            if isinstance(error, ssl.SSLCertVerificationError):
+                hint = "--ca FILE names the authority that signed its certificate"
+            elif isinstance(error, ssl.SSLError):
+                hint = "does it speak TLS? If not: http://"
+            why = getattr(error, "reason", None) or getattr(error, "strerror", None) or repr(error)
+            raise Retry(f"cannot be reached: {why}", where=self._server, hint=hint, after_s=0) from error
         if answer.will_close:
             self.close()
         wait = answer.headers.get("Retry-After", "")
         return answer.status, text, float(wait) if wait.isdigit() else 0.0
+
+
+def _said(text: bytes) -> tuple[str, str]:
+    """What a server answered, and its hint; of somebody else's server, the text as it is."""
+    try:
+        told = json.loads(text)
+        return str(told["error"]), str(told.get("hint", ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return text[:300].decode("utf-8", "replace"), ""

@@ -55,9 +55,8 @@ class AgentSettings:
     def __post_init__(self) -> None:
         address = urlsplit(self.server)
         if address.scheme not in ("http", "https") or not address.hostname:
-            raise Invalid(
-                f"{self.server!r} is no server's address", where="server", hint="like https://logs.example:7788"
-            )
+            hint = "such as https://lake.example.com:7410 or http://127.0.0.1:7410"
+            raise Invalid(f"{self.server!r} is not a server's URL", hint=hint)
         if not self.flows:
             raise Invalid("there is nothing to ship", where="flows", hint="name at least one source and its files")
         names = [flow.files.name for flow in self.flows]

@@ -71,12 +71,12 @@ def run_agent(
 ) -> None:
     """Ship until `stop` is set. `progress` is called after every round.
 
-    Raises `Broken` if the positions cannot be kept and `Invalid` for a certificate file that cannot be used; everything
-    else is tried again for ever.
+    Raises `Broken` if the positions cannot be kept, `Conflict` if another agent keeps its own there, and `Invalid` for a
+    certificate file that cannot be used; everything else is tried again for ever.
     """
     settings = replace(settings, host=settings.host or socket.gethostname())
-    checkpoints = Checkpoints(settings.state)
     client = Client(settings)
+    checkpoints = Checkpoints(settings.state)
     shippers = [Shipper(flow, settings, clock, checkpoints, client) for flow in settings.flows]
     try:
         while not stop.is_set():
