@@ -125,9 +125,8 @@ class Log:
     def _write(self, level: str, event: str, what: dict[str, Any]) -> None:
         now_us = self._clock.now_us()
         seconds, micros = divmod(now_us, 1_000_000)
-        line = json.dumps(
-            {"time": f"{_iso(seconds)}.{micros:06d}Z", "level": level, "event": event, **what}, default=str
-        )
+        said = {"time": f"{_iso(seconds)}.{micros:06d}Z", "level": level, "event": event, **what}
+        line = json.dumps(said, default=str, ensure_ascii=False)
         with self._lock, suppress(OSError, ValueError):  # nobody reads the log any more: no reason to stop delivering
             self._stream.write(line + "\n")
             self._stream.flush()

@@ -117,9 +117,13 @@ class _Report:
         self._log = Log()
         self._next_s = 0.0
         self._told: set[object] = set()
-        self._log.info("started", server=settings.server, flows=[flow.files.name for flow in settings.flows])
+        self._server = settings.server
+        self._is_started = False
 
     def __call__(self, flows: tuple[FlowProgress, ...]) -> None:
+        if not self._is_started:
+            self._is_started = True
+            self._log.info("started", server=self._server, flows=[flow.name for flow in flows])
         if (now_s := self._clock.monotonic_s()) >= self._next_s:
             self._next_s = now_s + REPORT_S
             self._told.clear()

@@ -71,8 +71,8 @@ def run_agent(
 ) -> None:
     """Ship until `stop` is set. `progress` is called after every round.
 
-    Raises `Broken` if the positions cannot be kept, `Conflict` if another agent keeps its own there, and `Invalid` for a
-    certificate file that cannot be used; everything else is tried again for ever.
+    Raises `Broken` if the positions cannot be kept, `Conflict` if another agent keeps its own there, and `Invalid` for
+    a certificate file that cannot be used; everything else is tried again for ever.
     """
     settings = replace(settings, host=settings.host or socket.gethostname())
     client = Client(settings)
