@@ -52,6 +52,16 @@ def test_help_lists_every_command_with_its_examples() -> None:
                 assert line.replace("[", "\\[") in built.epilog
 
 
+def test_help_wraps_a_paragraph_where_the_terminal_ends_and_not_where_the_source_does() -> None:
+    assert "records and bytes with the positions" in run("ledger", "--help").stdout
+
+
+def test_a_choice_that_there_is_not_is_wrong_usage() -> None:
+    done = run("ledger", "--by", "day")
+    assert done.returncode == 2
+    assert "'hour'" in done.stderr
+
+
 def test_a_project_from_nothing_to_checked(tmp_path: Path) -> None:
     made = run("init", "clinic", cwd=tmp_path)
     assert (made.returncode, made.stderr) == (0, "")

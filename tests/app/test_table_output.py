@@ -103,12 +103,12 @@ def test_no_rows_still_name_the_columns(capsys: pytest.CaptureFixture[str]) -> N
     assert json.loads(written(pa.table({"a": pa.array([], pa.int64())}), OutputFormat.JSON, capsys)) == []
 
 
-def test_a_table_for_people_sets_numbers_right_and_shows_null(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_for_people_sets_numbers_right_and_shows_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     table = pa.table({"name": ["a", None], "rows": [5, 1234567], "text": ["x\ty", "[red]z"]})
     lines = written(table, OutputFormat.TABLE, capsys).splitlines()
     assert lines[0].split() == ["name", "rows", "text"]
     assert lines[2].index("5") == lines[3].index("7")
-    assert "NULL" in lines[3]
+    assert lines[3].startswith("–  ")
     assert "x\\ty" in lines[2]
     assert "[red]z" in lines[3]
 

@@ -83,7 +83,7 @@ def test_an_access_log_is_read_once_through_its_rotation(project: Path) -> None:
     (logs / "access.log").rename(logs / "access.log.2")
     line = '203.0.113.7 - - [22/Nov/2026:00:01:00 +0900] "GET /clinics/17 HTTP/1.1" 200 900 "-" "Mozilla/5.0"\n'
     (logs / "access.log").write_text(line)
-    assert "access: 1 rows into bronze.access" in mulgil(project, "run", "--once")
+    assert "access: 1 row into bronze.access" in mulgil(project, "run", "--once")
     booked = sums(project)
     assert (booked["records_in"], booked["rows_out"], booked["quarantined"]) == (7, 6, 1)
 

@@ -89,7 +89,7 @@ def test_a_library_that_is_missing(own: Engine, monkeypatch: pytest.MonkeyPatch)
         return without(name)
 
     monkeypatch.setattr("importlib.import_module", find)
-    with pytest.raises(Missing, match=r"pip install mulgil\[polars\]"):
+    with pytest.raises(Missing, match=r"pip install 'mulgil\[polars\]'"):
         own.run("SELECT 1").polars()
 
 

@@ -37,7 +37,8 @@ def overview(lake: Lake) -> pa.Table:
             continue
         reasons = sorted(kept["reason"].value_counts().to_pylist(), key=lambda one: -one["counts"])
         shown = "; ".join(f"{one['counts']:,} × {one['values']}" for one in reasons[:REASONS_SHOWN])
-        more = f"; {len(reasons) - REASONS_SHOWN} other reasons" if len(reasons) > REASONS_SHOWN else ""
+        others = len(reasons) - REASONS_SHOWN
+        more = f"; {others:,} other {'reason' if others == 1 else 'reasons'}" if others > 0 else ""
         times = pc.min_max(kept[INGESTED_AT]).as_py()
         rows.append(
             {

@@ -21,7 +21,8 @@ class Entry:
     bytes_read: int = 0
     """Bytes of records that were taken in for the first time."""
     bytes_skipped: int = 0
-    """Bytes of files that are no records by declaration: before `start: end`, header lines."""
+    """Bytes of files that were passed over: before `start: end`, header lines, and what was unreadable before a record
+    that was read (which `bytes_unreadable` counts, too)."""
     bytes_unreadable: int = 0
     """Bytes that existed and were gone or damaged before they could be read."""
     records_in: int = 0

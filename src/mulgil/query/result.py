@@ -173,4 +173,4 @@ def _library(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise Missing(f"{name} is not installed", hint=f"pip install mulgil[{name}]") from error
+        raise Missing(f"{name} is not installed", hint=f"pip install 'mulgil[{name}]'") from error

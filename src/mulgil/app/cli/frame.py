@@ -65,10 +65,16 @@ def build() -> typer.Typer:
 def _add(app: typer.Typer, command: Command, *, top: bool) -> None:
     app.command(
         name=command.name or None,
+        help=_paragraphs(command.run.__doc__ or ""),
         epilog=_examples(command),
         rich_help_panel=command.panel if top else None,
         context_settings=command.settings,
     )(command.run)
+
+
+def _paragraphs(text: str) -> str:
+    """Without the line feeds inside a paragraph, which the help would keep."""
+    return "\n\n".join(" ".join(one.split()) for one in text.split("\n\n"))
 
 
 def _examples(command: Command) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,8 +11,17 @@ from mulgil.app.cli.command import Command, ProjectOption
 from mulgil.app.cli.table_output import FormatOption, OutputFormat
 
 
+class Grouping(StrEnum):
+    """What has a line of its own."""
+
+    SOURCE = "source"
+    HOUR = "hour"
+
+
 def ledger(
-    by: Annotated[str, typer.Option("--by", help="One line an `hour`, or one a `source`.")] = "source",
+    by: Annotated[
+        Grouping, typer.Option("--by", metavar="WHAT", help="One line for each `source`, or for each `hour`.")
+    ] = Grouping.SOURCE,
     output: FormatOption = OutputFormat.TABLE,
     project: ProjectOption = None,
 ) -> None:
@@ -24,13 +34,10 @@ def ledger(
     from mulgil.app.cli.table_output import write_table
     from mulgil.app.settings import load_project
     from mulgil.app.wiring import open_lake
-    from mulgil.errors import Invalid
 
-    if by not in ("hour", "source"):
-        raise Invalid(f"--by {by!r} is not known", hint="hour or source")
     lake = open_lake(load_project(project))
     try:
-        write_table(books(lake, by_hour=by == "hour"), output)
+        write_table(books(lake, by_hour=by is Grouping.HOUR), output)
         differences = balance(lake)
     finally:
         lake.close()

@@ -89,7 +89,8 @@ def _once(lake: Lake) -> None:
         kept = int(metrics.value("mulgil_quarantined_records_total", name, source.table))
         again = int(metrics.value("mulgil_deduplicated_records_total", name))
         rest = [f"{kept:,} to quarantine"] * (kept > 0) + [f"{again:,} were there already"] * (again > 0)
-        typer.echo(f"{name}: {rows:,} rows into {source.table}" + "".join(f", {one}" for one in rest), err=True)
+        counted = "1 row" if rows == 1 else f"{rows:,} rows"
+        typer.echo(f"{name}: {counted} into {source.table}" + "".join(f", {one}" for one in rest), err=True)
 
 
 COMMAND = Command(

@@ -32,7 +32,12 @@ def sql(
     file: Annotated[Path | None, typer.Option("--file", "-f", help="A file with statements.")] = None,
     output: Annotated[
         OutputFormat | None,
-        typer.Option("--format", case_sensitive=False, help="How rows are written: a table, or by FILE's ending."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            case_sensitive=False,
+            help="How rows are written: table, csv, json, ndjson or parquet; without it a table, or by FILE's ending.",
+        ),
     ] = None,
     target: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the rows to a file, however many.")

@@ -47,7 +47,13 @@ class OutputFormat(StrEnum):
 
 
 FormatOption = Annotated[
-    OutputFormat, typer.Option("--format", "-f", help="How rows are written.", case_sensitive=False)
+    OutputFormat,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="How rows are written: table, csv, json, ndjson or parquet.",
+        case_sensitive=False,
+    ),
 ]
 """The option of every command that prints rows: `output: FormatOption = OutputFormat.TABLE`."""
 
@@ -55,7 +61,7 @@ FormatOption = Annotated[
 def write_table(table: pa.Table, output: OutputFormat = OutputFormat.TABLE) -> None:
     """Write all rows to standard output. Raises `Invalid` for Parquet onto a terminal."""
     if output is OutputFormat.TABLE:
-        write_for_people(table, table.num_rows)
+        write_for_people(table, table.num_rows, null="–")
     else:
         write_rows(table.schema, [table], output)
 
@@ -91,8 +97,8 @@ def _text(path: Path) -> TextIO:
     return path.open("w", encoding="utf-8", newline="")
 
 
-def write_for_people(table: pa.Table, count: int) -> None:
-    """Write the first rows to standard output, and how many more of all `count` there are."""
+def write_for_people(table: pa.Table, count: int, *, null: str = "NULL") -> None:
+    """Write the first rows to standard output, and how many more of all `count` there are; `null` is how NULL looks."""
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
     from rich.console import Console
@@ -107,7 +113,7 @@ def write_for_people(table: pa.Table, count: int) -> None:
     columns = [[None if one is None else _one_line(_shortened(one)) for one in texts] for texts in whole]
     numbers = [_is_number(field.type) for field in shown.schema]
     widths = [
-        max(cell_len(name), *(cell_len("NULL" if one is None else one) for one in (*texts, "")))
+        max(cell_len(name), *(cell_len(null if one is None else one) for one in (*texts, "")))
         for name, texts in zip(names, columns, strict=True)
     ]
     left_out: list[str] = []
@@ -122,7 +128,7 @@ def write_for_people(table: pa.Table, count: int) -> None:
         justify: Any = "right" if number else "left"
         made.add_column(Text(name), justify=justify, no_wrap=True, overflow="ellipsis", width=width)
     for row in zip(*columns, strict=True):
-        made.add_row(*(Text("NULL", style="dim") if one is None else Text(one) for one in row))
+        made.add_row(*(Text(null, style="dim") if one is None else Text(one) for one in row))
     if columns:
         console.print(made) if terminal else _print_trimmed(console, made)
     if left_out:
