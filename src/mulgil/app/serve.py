@@ -80,7 +80,7 @@ class Service:
                     self._keyring,
                     health=self.health,
                     appended=lambda source: self._wake[source].set(),
-                    refuse=self._overloaded.get,
+                    refuse=self._refusal,
                 )
                 self._server = collector.Server(door, self._settings)
             except BaseException:
@@ -138,6 +138,13 @@ class Service:
             }
         ok = all(state.up for state in self.states.values())
         return {"status": "ok" if ok else "failing", "sources": flows}
+
+    def _refusal(self, name: str) -> MulgilError | None:
+        """Why a source takes nothing at present."""
+        lost = self.line.flows[name].refused
+        if lost is not None:  # its stream and its state do not belong together: what came now would never be delivered
+            return Retry(f"{name} is stopped: {lost.what}", hint=lost.hint, after_s=60)
+        return self._overloaded.get(name)
 
     def _drive(self, name: str, flow: Flow) -> None:
         """A flow's whole life."""

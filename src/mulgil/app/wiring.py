@@ -62,6 +62,9 @@ class Line:
         self.flows: dict[str, delivery.Flow] = {}
         try:
             storage.LocalStore().sweep_unfinished(str(lake.project.lake))
+            for name, source in lake.project.sources.items():  # locked before the epoch fences anybody off
+                if not isinstance(source, FilesSourceSettings):
+                    self.streams[name] = open_stream(lake, name, source)
             self.epoch = state.Epoch.take(lake.database, "delivery")
             self.committer = delivery.Committer(
                 lake.database, lake.catalog, self.epoch, lake.table_settings, lake.clock
@@ -111,7 +114,6 @@ class Line:
     def _source(self, name: str, source: AnySource) -> Source:
         if isinstance(source, FilesSourceSettings):
             return files.FilesSource(files_settings(name, source), self.lake.clock)
-        self.streams[name] = open_stream(self.lake, name, source)
         return sources.StreamSource(name, self.streams[name])
 
 

@@ -64,11 +64,12 @@ class Flow:
         self._pending_since_s = 0.0
         self._forget_at_s = 0.0
         self._told: set[str] = set()
-        self._refused: MulgilError | None = None
+        self.refused: MulgilError | None = None
+        """Why the source could not begin where the state says; nothing is delivered then."""
         try:
             source.resume(positions.marks(self._parts))
         except MulgilError as error:  # the flows beside this one can do without it: `step` says so
-            self._refused = error
+            self.refused = error
 
     def step(self, *, flush: bool = False) -> bool:
         """Poll once, and deliver if it is time to (`flush`: in any case); whether anything was polled or delivered.
@@ -76,8 +77,8 @@ class Flow:
         Raises what the commit raises; the next call then tries again with the same blocks. Raises what the source
         raised when it was to resume.
         """
-        if self._refused is not None:
-            raise self._refused
+        if self.refused is not None:
+            raise self.refused
         blocks: list[Block] = []
         if self._pending_bytes < self._settings.batch_bytes_max:
             blocks = self.source.poll(self._settings.batch_bytes_max - self._pending_bytes)

@@ -19,6 +19,9 @@ from mulgil.stream import Entry, Frame, Stream
 
 READER = "delivery"
 SCAN_BYTES = 16 * 2**20
+READ_BYTES = 4 * 2**20
+RECORD_WEIGHT_BYTES = 128
+"""A record counts as so much at least: as a row of a wide table it takes memory, however short its text is."""
 
 
 class StreamSource:
@@ -60,11 +63,14 @@ class StreamSource:
         for shard in range(self._shards):
             if room <= 0:
                 break
-            for frame in self._stream.read(shard, reached[shard], max(1, room // (self._shards - shard))):
-                blocks += self._blocks(frame, reached[shard])
-                room -= len(frame.payload)
-                reached[shard] = frame.first + frame.count
-                waiting.append((shard, reached[shard], frame.appended_us))
+            share = room // (self._shards - shard)
+            while share > 0 and (frames := self._stream.read(shard, reached[shard], min(share, READ_BYTES))):
+                for frame in frames:
+                    blocks += self._blocks(frame, reached[shard])
+                    weight = max(len(frame.payload), RECORD_WEIGHT_BYTES * frame.count)
+                    room, share = room - weight, share - weight
+                    reached[shard] = frame.first + frame.count
+                    waiting.append((shard, reached[shard], frame.appended_us))
         self._next = reached  # only now: what a shard that fails keeps from being handed out comes again
         self._waiting += waiting
         return blocks

@@ -18,7 +18,16 @@ UNFINISHED = ".unfinished-"
 """Names of files that are being written begin with this; a crash may leave some behind."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-_PASSING = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.ETXTBSY}
+_PASSING = {
+    errno.EIO,
+    errno.EAGAIN,
+    errno.EINTR,
+    errno.EBUSY,
+    errno.EROFS,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ETXTBSY,
+}
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 _WRITE_ALL_THREADS = 4
 

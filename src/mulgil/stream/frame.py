@@ -99,19 +99,24 @@ def check_run(payload: bytes, count: int, key: str, meta: bytes) -> None:
         raise Invalid(f"meta of {len(meta)} bytes", where="stream", hint=f"at most {META_BYTES_MAX}")
 
 
+RECORDS_MAX = 65_536
+"""Appends that share a frame hold at most so many records: a reader takes a frame whole, and rows cost it memory."""
+
+
 def coalesce(runs: Iterable[Run], bytes_max: int) -> Iterator[list[Run]]:
     """Cut waiting appends into frames of up to `bytes_max`, in order; a larger append comes alone."""
     frame: list[Run] = []
-    size = 0
+    size = records = 0
     for run in runs:
         length = len(run.payload)
         if run.key or run.meta:
             length += _ENTRY.size + 4 * len(run.key) + len(run.meta)
-        if frame and size + length > bytes_max:
+        if frame and (size + length > bytes_max or records + run.records > RECORDS_MAX):
             yield frame
-            frame, size = [], 0
+            frame, size, records = [], 0, 0
         frame.append(run)
         size += length
+        records += run.records
     if frame:
         yield frame
 

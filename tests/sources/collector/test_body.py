@@ -231,3 +231,10 @@ def test_bombs_are_cheap(encoding: str, bomb: bytes) -> None:
         with pytest.raises(TooLarge):
             decompressed(bomb, encoding, 1 << 20)
     assert time.process_time() - began_s < 2
+
+
+@pytest.mark.parametrize("body", [b"{}\n" * 100_001, b"[" + b"{}," * 100_000 + b"{}]", b"[" + b"{}," * 2_000_000])
+def test_more_events_than_a_request_may_hold_are_refused(body: bytes) -> None:
+    with pytest.raises(TooLarge, match=r"events|objects"):
+        read_events(body)
+    assert read_events(b"{}\n" * 100_000).count == 100_000

@@ -22,7 +22,8 @@ from doorway import Doorway, free_port
 from mulgil.clock import SystemClock
 from mulgil.errors import Broken, Invalid, Overloaded, Retry
 from mulgil.sources import StreamSource
-from mulgil.sources.collector import CollectorSettings
+from mulgil.sources.collector import CollectorSettings, incoming
+from mulgil.sources.collector import door as door_module
 from mulgil.stream import EmbeddedStream, MemoryStream, StreamSettings
 
 LIMIT = 100_000
@@ -155,6 +156,34 @@ def test_a_body_that_is_longer_than_it_says_is_never_held(door: Doorway) -> None
         answer = raw.recv(100)
     assert answer.startswith((b"HTTP/1.1 413", b"HTTP/1.1 400"))
     assert added(door) == 0
+
+
+def test_a_slow_body_does_not_keep_its_connection_for_ever(door: Doorway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming, "BODY_S_MAX", 0.2)
+    with socket.create_connection(("127.0.0.1", door.settings.port), timeout=10) as client:
+        client.sendall(b"POST /v1/web HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{}")
+        assert client.recv(4096).startswith(b"HTTP/1.1 400")
+    assert added(door) == 0
+
+
+def test_bodies_that_together_are_too_large_are_told_to_come_again(
+    door: Doorway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door_module, "HELD_BYTES_MAX", 1000)
+    event = b'{"n":"%s"}' % (b"x" * 200)
+    with socket.create_connection(("127.0.0.1", door.settings.port), timeout=10) as slow:
+        slow.sendall(b"POST /v1/web HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{")
+        assert comes(door, event, 429)
+    assert comes(door, event, 202)
+
+
+def comes(door: Doorway, event: bytes, status: int) -> bool:
+    """Whether a post is answered so, soon: another connection's bytes take a moment to arrive, or to be missed."""
+    for _ in range(200):
+        if door.post(event).status == status:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_a_client_that_goes_away_in_the_middle_leaves_nothing(door: Doorway) -> None:

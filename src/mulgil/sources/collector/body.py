@@ -15,6 +15,10 @@ from mulgil.errors import Invalid
 from mulgil.record import Records
 
 MISTAKES_NAMED = 10
+EVENTS_MAX = 100_000
+"""Events of one request at most."""
+OBJECTS_MAX = 10 * EVENTS_MAX
+"""Braces of one request at most, which is known before any is parsed."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CODECS = {"gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
 
@@ -76,6 +80,15 @@ def read_events(data: bytes) -> Body:
         data = data[len(BYTE_ORDER_MARK) :]
     if not data.isascii():
         _check_text(data)
+    if data.count(b"{") > OBJECTS_MAX or data.count(b"\n") > OBJECTS_MAX:
+        raise TooLarge(f"the body holds more than {OBJECTS_MAX:,} objects or lines", hint="send smaller batches")
+    body = _events(data)
+    if body.count > EVENTS_MAX:
+        raise TooLarge(f"the body holds {body.count:,} events", hint=f"at most {EVENTS_MAX:,}: send smaller batches")
+    return body
+
+
+def _events(data: bytes) -> Body:
     head = data[:64].lstrip()[:1] or data.lstrip()[:1]
     if not head:
         raise Invalid("the body is empty", hint="send a JSON object, an array of them, or one a line")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qs
@@ -27,6 +28,8 @@ KeyCheck = Callable[[str, str], bool]
 """Whether an API key (as sent) has a grant, such as `write:web`. An empty key asks whether nobody needs one."""
 
 KEY_CHARACTERS_MAX = 1024
+HELD_BYTES_MAX = 256 * 2**20
+"""So much of bodies that are not durable yet may be in memory, as they were sent."""
 JSON = ("content-type", "application/json")
 
 STATUS = {
@@ -82,6 +85,7 @@ class Door:
         self._appended = appended
         self._refuse = refuse
         self._turn = count()
+        self._held = 0
         self._notify: Callable[[Sequence[tuple[Done, Answer]]], None] | None = None
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
@@ -161,6 +165,12 @@ class Door:
             raise Refused(405, f"{scope.method} is not for this address", hint="POST")
         if (reason := self._refuse(endpoint.name)) is not None:
             raise reason
+        with self._room(scope):
+            return await self._take(endpoint, act, scope, incoming, asked)
+
+    async def _take(
+        self, endpoint: EndpointSettings, act: str, scope: Any, incoming: Incoming, asked: dict[str, list[str]]
+    ) -> tuple[int, bytes]:
         data = await self._read(scope, incoming)
         if act == "agent":
             return await self._take_files(endpoint, scope, data)
@@ -236,6 +246,20 @@ class Door:
 
             self._notify = notify
         return self._notify
+
+    @contextmanager
+    def _room(self, scope: Any) -> Iterator[None]:
+        """Memory for a body until its records are durable. Raises `Overloaded` when too many are held already."""
+        declared = scope.headers.get("content-length") or ""
+        limit = self._settings.body_bytes_max
+        size = min(int(declared), limit) if declared.isdecimal() else limit
+        if self._held and self._held + size > HELD_BYTES_MAX:
+            raise Overloaded("too many bodies are being read at once", hint="send again later", after_s=1)
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size
 
     async def _read(self, scope: Any, incoming: Incoming) -> bytes:
         """The whole body, decompressed; never more than is allowed."""

@@ -13,6 +13,7 @@ from mulgil.sources.collector.body import TooLarge
 
 DROPPED_BYTES_MAX = 64 * 2**20
 DROPPED_S_MAX = 5.0
+BODY_S_MAX = 30.0
 
 
 class Incoming:
@@ -25,7 +26,16 @@ class Incoming:
         self._whole = scope.method in ("GET", "HEAD", "OPTIONS")
 
     async def read(self, limit: int) -> bytes:
-        """The whole body; never more than `limit` bytes are held. Raises `TooLarge`, `Invalid` when it broke off."""
+        """The whole body; never more than `limit` bytes are held. Raises `TooLarge`, `Invalid` when it broke off or
+        did not come in time: a slow body keeps one of the server's connections from everybody else."""
+        try:
+            async with asyncio.timeout(BODY_S_MAX):
+                return await self._read(limit)
+        except TimeoutError as error:
+            self._whole = True  # nobody waits for the rest
+            raise Invalid(f"the body did not come within {BODY_S_MAX:.0f} s", hint="send smaller batches") from error
+
+    async def _read(self, limit: int) -> bytes:
         declared = self._scope.headers.get("content-length")
         if declared is not None and declared.isdecimal() and "transfer-encoding" not in self._scope.headers:
             if int(declared) > limit:
