@@ -182,6 +182,10 @@ class Source(Protocol):
         """What waits; cheap enough to ask every second, from any thread."""
         ...
 
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Files that cannot be read at present: path, what is wrong, hint. The others are read on."""
+        ...
+
     def close(self) -> None:
         """Give back what is held."""
         ...

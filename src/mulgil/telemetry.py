@@ -42,6 +42,7 @@ METRICS = (
         "mulgil_lag_seconds", "gauge", "Age of the oldest record that is acknowledged but not in the lake", ("source",)
     ),
     Metric("mulgil_waiting_bytes", "gauge", "Bytes that wait before the lake", ("source",)),
+    Metric("mulgil_unreadable_files", "gauge", "Files that cannot be read at present; others are", ("source",)),
     Metric("mulgil_source_up", "gauge", "1 while the source delivers, 0 while it is stopped by an error", ("source",)),
     Metric("mulgil_stream_bytes", "gauge", "Size of the stream on disk", ("source",)),
     Metric("mulgil_disk_free_bytes", "gauge", "Free space where the stream lies"),

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,3 +77,24 @@ def test_a_project_of_files_alone_has_a_door_where_it_asks_for_one(listen: str, 
         seen = read_status(settings)
         assert [row["state"] for row in seen.sources] == ["delivering" if listen else "running"]
         assert ("listen:" in seen.headline) == (not listen)
+
+
+def test_a_file_that_cannot_be_read_is_told_everywhere(folder: Path) -> None:
+    settings = project(folder, 'listen: "{listen}"' + FILES_ALONE.replace("*.log", "*.gz"))
+    (folder / "good.gz").write_bytes(gzip.compress(b'{"n":1}\n'))
+    (folder / "bad.gz").write_bytes(gzip.compress(b"x" * 1000)[:-10])
+    with Running(settings) as running:
+        wait_for(lambda: running.service.states["access"].problems)
+        (row,) = read_status(settings).sources
+        assert (row["state"], "bad.gz" in row["error"]) == ("delivering", True)
+        status, told = running.ask("GET", "/healthz")
+        assert (status, told["status"]) == (200, "ok")
+        assert "bad.gz" in told["sources"]["access"]["unreadable_files"][0]
+        assert running.service.metrics.value("mulgil_unreadable_files", "access") == 1
+        wait_for(lambda: running.count("bronze.access") == 1)
+    assert running.lines.getvalue().count('"file_waits"') == 1
+    once = subprocess.run(
+        [sys.executable, "-m", "mulgil", "run", "--once"], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert (once.returncode, "bad.gz" in once.stderr) == (1, True)
+    assert once.stderr.splitlines()[-1] == "1 file could not be read, see above"

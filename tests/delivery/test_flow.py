@@ -460,6 +460,11 @@ def test_records_that_are_missing_without_a_word_stop_the_flow(line: SmallLine) 
 
         def committed(self, marks: object) -> None: ...
 
+        def finish(self) -> None: ...
+
+        def problems(self) -> list[tuple[str, str, str]]:
+            return []
+
         def lag(self) -> Lag:
             return Lag()
 

@@ -9,7 +9,7 @@ import shutil
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class FlowState:
     up: bool = True
     error: str = ""
     hint: str = ""
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+    """Files that cannot be read at present: path, what is wrong, hint."""
 
 
 class Service:
@@ -135,6 +137,11 @@ class Service:
                 "lag_s": self._lag_s(lag.oldest_us),
                 "delivered_rows": int(self.metrics.value("mulgil_delivered_rows_total", name, flow.target.table)),
                 **({"error": state.error, "hint": state.hint} if state.error else {}),
+                **(
+                    {"unreadable_files": [f"{path}: {what}" for path, what, _ in state.problems[:10]]}
+                    if state.problems
+                    else {}
+                ),
             }
         ok = all(state.up for state in self.states.values())
         return {"status": "ok" if ok else "failing", "sources": flows}
@@ -157,6 +164,7 @@ class Service:
             try:
                 busy = flow.step(flush=stopping)
                 failures, state.error, state.hint = 0, "", ""
+                state.problems = note_problems(flow, state.problems, self.metrics, self.log)
             except Fenced as error:
                 self._give_up(name, error)
                 self.fenced = True
@@ -280,6 +288,7 @@ def run_once(lake: Lake, log: Log, progress: Any = None) -> Metrics:
                 flow.step(flush=True)
             except MulgilError as error:
                 failed = failed or error
+            note_problems(flow, [], metrics, log)
             if progress:
                 progress(line)
         for stream in line.streams.values():
@@ -297,6 +306,20 @@ def _exhaust(flow: Flow, progress: Callable[[], object]) -> None:
     while idle < IDLE_STEPS:
         idle = 0 if flow.step() else idle + 1
         progress()
+
+
+def note_problems(
+    flow: Flow, before: list[tuple[str, str, str]], metrics: Metrics, log: Log
+) -> list[tuple[str, str, str]]:
+    """Log files that cannot be read, and could before; tells which there are now."""
+    now = flow.source.problems()
+    for path, what, hint in now:
+        if (path, what, hint) not in before:
+            log.warning(
+                "file_waits", source=flow.source.name, path=path, error=what, **({"hint": hint} if hint else {})
+            )
+    metrics.set("mulgil_unreadable_files", len(now), flow.source.name)
+    return now
 
 
 def resident_bytes() -> int:

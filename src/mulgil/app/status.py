@@ -68,7 +68,7 @@ def read_status(project: ProjectSettings) -> Status:
                 "waiting_records": now.get("waiting_records"),
                 "waiting_bytes": now.get("waiting_bytes"),
                 "lag_s": round(now["lag_s"], 3) if "lag_s" in now else None,
-                "error": now.get("error"),
+                "error": now.get("error") or _unreadable(now.get("unreadable_files", [])),
             }
         )
     ok = health is None or health["status"] == "ok"
@@ -78,6 +78,11 @@ def read_status(project: ProjectSettings) -> Status:
 def status_table(status: Status) -> pa.Table:
     """One row a source."""
     return pa.Table.from_pylist(status.sources, schema=SCHEMA)
+
+
+def _unreadable(files: list[str]) -> str | None:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{files[0]}{more}" if files else None
 
 
 def _headline(project: ProjectSettings, running: bool, health: dict[str, Any] | None) -> str:

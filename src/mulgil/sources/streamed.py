@@ -87,6 +87,9 @@ class StreamSource:
     def finish(self) -> None:
         """A stream holds whole records only."""
 
+    def problems(self) -> list[tuple[str, str, str]]:
+        return []
+
     def lag(self) -> Lag:
         """What is acknowledged and not in the lake; bytes are estimated from the mean record."""
         committed = list(self._committed)  # before the ends, which another thread moves on

@@ -141,7 +141,11 @@ def _named(path: Path) -> Iterator[None]:
         if "full" in text or "disk I/O" in text:
             raise Retry(f"the state cannot be written: {text}", where=str(path), hint="free some disk space") from error
         if "unable to open" in text:
-            raise Broken("the state cannot be opened", where=str(path), hint="does its folder exist?") from error
+            raise Broken(
+                "the state cannot be opened",
+                where=str(path),
+                hint="does its folder exist, and may this user read and write there?",
+            ) from error
         if "readonly" in text:
             raise Broken("the state cannot be written", where=str(path), hint="may this user write there?") from error
         raise

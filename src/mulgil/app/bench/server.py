@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mulgil.errors import Invalid
+
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -46,7 +48,10 @@ class Server:
 
     def __init__(self, sources: str, folder: Path | None = None) -> None:
         """`sources`: the YAML below `sources:`, indented by two."""
-        self.folder = Path(tempfile.mkdtemp(prefix="mulgil-bench-", dir=folder))
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="mulgil-bench-", dir=folder))
+        except OSError as error:
+            raise Invalid(f"nothing can be written there: {error.strerror}", where=str(folder or "")) from error
         self.port = free_port()
         self.project = self.folder / "mulgil.yaml"
         self.project.write_text(f"listen: 127.0.0.1:{self.port}\nsources:\n{sources}")

@@ -91,6 +91,9 @@ def _once(lake: Lake) -> None:
         rest = [f"{kept:,} to quarantine"] * (kept > 0) + [f"{again:,} were there already"] * (again > 0)
         counted = "1 row" if rows == 1 else f"{rows:,} rows"
         typer.echo(f"{name}: {counted} into {source.table}" + "".join(f", {one}" for one in rest), err=True)
+    if unread := sum(int(metrics.value("mulgil_unreadable_files", name)) for name in lake.project.sources):
+        typer.secho(f"{unread:,} {'file' if unread == 1 else 'files'} could not be read, see above", fg="red", err=True)
+        raise typer.Exit(1)
 
 
 COMMAND = Command(
