@@ -125,6 +125,19 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert (done.stdout, done.stderr) == ("{\n", "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="a device of Linux")
+@pytest.mark.parametrize("command", ["schema", "check", "check --format csv"])
+def test_a_full_disk_behind_the_output_is_an_error_in_plain_words(command: str, tmp_path: Path) -> None:
+    run("init", str(tmp_path))
+    done = subprocess.run(
+        f"{sys.executable} -m mulgil {command} > /dev/full",
+        shell=True, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *arguments: str) -> int:
     """The exit status of a command that ends with this error."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +115,17 @@ def test_files_take_the_format_of_their_ending(project: Path, tmp_path: Path, en
         assert len(json.loads(target.read_text())) == 150_000
     else:
         assert len(target.read_text().splitlines()) == 150_000 + (ending == "csv")
+
+
+def test_a_pipe_is_written_to_and_not_replaced(project: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    mulgil(project, "sql", "SELECT 1 AS a", "-o", str(pipe), "--format", "csv")
+    reader.join(timeout=10)
+    assert (read, pipe.is_fifo()) == (["a\n1\n"], True)
 
 
 def test_a_query_that_fails_leaves_the_file_as_it_was(project: Path, tmp_path: Path) -> None:

@@ -31,11 +31,29 @@ def main() -> None:
         status = 1
     except KeyboardInterrupt:
         status = 130
+    except BrokenPipeError:
+        status = 1
+    except OSError as error:
+        status = _failed(error)
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
+    except OSError as error:
+        status = _failed(error)
+        _forget_output()
     sys.exit(status)
+
+
+def _failed(error: OSError) -> int:
+    """What the system refused, such as a full disk behind standard output."""
+    write_error(MulgilError(error.strerror or str(error), where=str(error.filename or "standard output")))
+    return 1
+
+
+def _forget_output() -> None:
+    """What cannot be written is not tried again at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build() -> typer.Typer:

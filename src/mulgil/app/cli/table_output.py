@@ -84,6 +84,10 @@ def write_rows(schema: pa.Schema, parts: Iterable[pa.Table], output: OutputForma
         return
     beside = file.with_name(f".{file.name}.part")
     try:
+        if file.exists() and not file.is_file():  # a pipe or a device: never to be replaced by a file
+            with _text(file) as out:
+                write(schema, parts, out)
+            return
         with _text(beside) as out:
             write(schema, parts, out)
         beside.replace(file)
