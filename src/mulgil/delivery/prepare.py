@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mulgil.delivery import keys, ledger
+from mulgil.delivery.culprit import decode_around
 from mulgil.delivery.decode import Decoded
 from mulgil.delivery.positions import Part
 from mulgil.errors import Broken, Invalid
@@ -241,7 +242,7 @@ class Preparation:
 def _decoded(decode: Decode, one_format: Format | None, records: Records) -> Decoded:
     """A format that a sender declared and that cannot work makes its records bad, and stops nobody else's."""
     try:
-        return decode(one_format, records)
+        return decode_around(lambda some: decode(one_format, some), records, _between)
     except Invalid as error:
         if one_format is None:
             raise
@@ -252,6 +253,10 @@ def _decoded(decode: Decode, one_format: Format | None, records: Records) -> Dec
 def _refused(records: Records, reason: str) -> Decoded:
     bad = [Bad(index, reason) for index in range(len(records))]
     return Decoded(pa.table({}), np.zeros(0, dtype=np.int64), bad, 0, [])
+
+
+def _between(records: Records, first: int, last: int) -> Records:
+    return _only(records, np.arange(first, last))
 
 
 def _only(records: Records, index: npt.NDArray[np.int64]) -> Records:
