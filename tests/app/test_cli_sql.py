@@ -236,14 +236,16 @@ def test_the_shell_goes_on_after_a_mistake(engine: Engine, capsys: pytest.Captur
     assert out.startswith("a\n1\nb\n2\nuser  VARCHAR\nprice  BIGINT\n")
     assert ".timing on|off" in out
     assert err == ""
-    assert not shell.handle(".quit")
+    for farewell in (".quit", "exit", "quit;", "EXIT"):
+        assert not shell.handle(farewell)
 
 
 def test_the_shell_ends_with_the_input(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
-    with create_pipe_input() as pipe:
-        pipe.send_text("\x04")
-        Shell(engine).run(input=pipe, output=DummyOutput(), history=InMemoryHistory())
-    assert capsys.readouterr().out == ""
+    for typed in ("\x04", "exit\r"):
+        with create_pipe_input() as pipe:
+            pipe.send_text(typed)
+            Shell(engine).run(input=pipe, output=DummyOutput(), history=InMemoryHistory())
+        assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

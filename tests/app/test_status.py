@@ -87,6 +87,7 @@ def test_a_file_that_cannot_be_read_is_told_everywhere(folder: Path) -> None:
         wait_for(lambda: running.service.states["access"].problems)
         (row,) = read_status(settings).sources
         assert (row["state"], "bad.gz" in row["error"]) == ("delivering", True)
+        assert read_status(settings).troubles() == [f"access: {row['error']}"]
         status, told = running.ask("GET", "/healthz")
         assert (status, told["status"]) == (200, "ok")
         assert "bad.gz" in told["sources"]["access"]["unreadable_files"][0]

@@ -41,6 +41,14 @@ class Status:
     headline: str
     sources: list[dict[str, Any]]
 
+    def troubles(self) -> list[str]:
+        """A line for each source that has one, whole, as no table shows it."""
+        return [
+            f"{source['source']}: {source['error']}" + (f" ({source['hint']})" if source["hint"] else "")
+            for source in self.sources
+            if source["error"]
+        ]
+
 
 def read_status(project: ProjectSettings) -> Status:
     """Ask the running server; where there is none, say so and show what the state knows."""
@@ -68,6 +76,7 @@ def read_status(project: ProjectSettings) -> Status:
                 "waiting_records": now.get("waiting_records"),
                 "waiting_bytes": now.get("waiting_bytes"),
                 "lag_s": round(now["lag_s"], 3) if "lag_s" in now else None,
+                "hint": now.get("hint"),
                 "error": now.get("error") or _unreadable(now.get("unreadable_files", [])),
             }
         )

@@ -81,6 +81,8 @@ class Shell:
     def handle(self, text: str) -> bool:
         """Do what was typed; False when the user wants to leave."""
         text = text.strip()
+        if _leaves(text):
+            return False
         try:
             if text.startswith("."):
                 return self._command(*text.rstrip(";").split())
@@ -154,6 +156,11 @@ class Words(Completer):
             yield from self._columns[name]
 
 
+def _leaves(text: str) -> bool:
+    """What other shells take for a farewell."""
+    return text.rstrip("; ").lower() in ("exit", "quit")
+
+
 def _keys() -> KeyBindings:
     bindings = KeyBindings()
 
@@ -161,7 +168,7 @@ def _keys() -> KeyBindings:
     def _(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         text = buffer.text.strip()
-        if not text or text.endswith(";") or text.startswith("."):
+        if not text or text.endswith(";") or text.startswith(".") or _leaves(text):
             buffer.validate_and_handle()
         else:
             buffer.insert_text("\n")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mulgil.app.cli.command import Command, ProjectOption
 from mulgil.app.cli.table_output import FormatOption, OutputFormat
+
+if TYPE_CHECKING:
+    from mulgil.app.settings import ProjectSettings
 
 
 def status(
@@ -26,34 +29,39 @@ def status(
         return
     seen = read_status(settings)
     write_table(status_table(seen), output)
+    for trouble in seen.troubles():
+        typer.secho(trouble, fg="red", err=True)
     typer.secho(seen.headline, fg="green" if seen.ok else "red", err=True)
     if seen.running and not seen.ok:
         raise typer.Exit(1)
 
 
-def _watch(settings: object) -> None:
+def _watch(settings: ProjectSettings) -> None:
     import threading
 
-    from rich.console import Console
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.table import Table
+    from rich.text import Text
 
-    from mulgil.app.settings import ProjectSettings
     from mulgil.app.status import read_status, status_table
     from mulgil.clock import SystemClock
 
-    assert isinstance(settings, ProjectSettings)
     never = threading.Event()
-    with Live(console=Console(), refresh_per_second=2, screen=False) as live:
+    console = Console()
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while True:
             seen = read_status(settings)
-            rows = status_table(seen)
-            shown = Table(title=seen.headline)
+            rows = status_table(seen).drop_columns(["error"])
+            shown = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
             for name in rows.column_names:
-                shown.add_column(name)
+                is_text = name in ("source", "table", "state")
+                shown.add_column(name, justify="left" if is_text else "right")
             for row in rows.to_pylist():
-                shown.add_row(*("" if value is None else str(value) for value in row.values()))
-            live.update(shown)
+                shown.add_row(*("–" if value is None else str(value) for value in row.values()))
+            told = [Text(trouble, style="red") for trouble in seen.troubles()]
+            live.update(Group(shown, *told, Text(seen.headline, style="green" if seen.ok else "red")), refresh=True)
             SystemClock().wait(never, 1.0)
 
 

@@ -154,7 +154,7 @@ def _fitting(widths: list[int], numbers: list[bool], terminal: int) -> int:
 def _left_out(names: list[str]) -> str:
     few = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
     count = f"{len(names):,} more columns" if len(names) > 1 else "1 more column"
-    return f"… {count}: {few}; name the columns that you want, or --format json"
+    return f"… {count}: {few}; --format json shows all"
 
 
 def _fitted(widths: list[int], numbers: list[bool], terminal: int) -> list[int]:
