@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -266,3 +267,11 @@ def test_an_agents_mark_survives_a_restart_also_for_what_is_in_the_stream_alone(
     with Running(settings) as running:
         assert running.ask("GET", "/v1/logs/agent?generation=g") == (200, {"offset": 14})
     assert len(numbers(settings, "bronze.logs", "_position")) == 3
+
+
+def test_a_copy_of_a_project_does_not_change_the_first_ones_files(folder: Path, tmp_path: Path) -> None:
+    with Running(project(folder)) as running:
+        running.post({"n": 1})
+    copied = shutil.copytree(folder, tmp_path / "copy")
+    with pytest.raises(Invalid, match=r"bronze\.web lies in"):
+        open_lake(load_project(copied))

@@ -75,6 +75,16 @@ def kept(folder: Path) -> Iterator[Kept]:
     made.database.close()
 
 
+def test_tables_of_another_lake_are_noticed_and_a_link_to_the_same_is_not(kept: Kept, tmp_path: Path) -> None:
+    assert kept.catalog.elsewhere() is None
+    kept.append("bronze.web", [1])
+    assert kept.catalog.elsewhere() is None
+    (tmp_path / "link").symlink_to(kept.folder / "lake")
+    assert Catalog(kept.database, LocalStore(), str(tmp_path / "link")).elsewhere() is None
+    copied = Catalog(kept.database, LocalStore(), str(tmp_path / "copy" / "lake"))
+    assert copied.elsewhere() == ("bronze.web", str(kept.folder / "lake"))
+
+
 def test_pyiceberg_lists_loads_and_scans_the_tables(kept: Kept) -> None:
     kept.append("bronze.web", [1, 2])
     kept.append("bronze.web", [3])

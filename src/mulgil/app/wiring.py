@@ -12,6 +12,7 @@ from mulgil.app.lake import Lake
 from mulgil.app.project_lock import ProjectLock
 from mulgil.app.settings import AgentSourceSettings, AnySource, FilesSourceSettings, HttpSourceSettings, ProjectSettings
 from mulgil.clock import Clock, SystemClock
+from mulgil.errors import Invalid
 from mulgil.record import Source
 from mulgil.schema import Format
 from mulgil.sources import collector, files
@@ -21,10 +22,20 @@ DAY_S = 86_400
 
 
 def open_lake(project: ProjectSettings, clock: Clock | None = None) -> Lake:
-    """State and tables of a project, made where they are missing."""
+    """State and tables of a project, made where they are missing.
+
+    Raises `Invalid` where the tables lie in another lake: a copy of a project would change the first one's files.
+    """
     database = state.Database(project.state)
     tables = catalog.Catalog(database, storage.LocalStore(), str(project.lake))
     tables.declare()
+    if (stray := tables.elsewhere()) is not None:
+        database.close()
+        raise Invalid(
+            f"{stray[0]} lies in {stray[1]}, not in this project's lake",
+            where=str(project.lake),
+            hint="a project that was moved goes back to its place, since its tables name their files by absolute paths",
+        )
     delivery.declare(database)
     settings = table.TableSettings(
         file_bytes_target=project.delivery.file_mb * 2**20,

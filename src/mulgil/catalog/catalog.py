@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from mulgil import storage, table
 from mulgil.catalog.name import checked_name
@@ -66,6 +67,20 @@ class Catalog:
                 (CATALOG_NAME,),
             )
         return [row[0] for row in rows]
+
+    def elsewhere(self) -> tuple[str, str] | None:
+        """A table that lies in another lake than this one, and that lake: the project was moved or copied."""
+        with self._database.read() as read:
+            rows = read.execute(
+                "SELECT table_namespace || '.' || table_name, metadata_location FROM iceberg_tables"
+                " WHERE catalog_name = ? ORDER BY 1",
+                (CATALOG_NAME,),
+            )
+        for name, location in rows:
+            lake = location.rsplit("/", 4)[0]  # <lake>/<database>/<table>/metadata/<file>
+            if lake != self._lake and Path(lake).resolve() != Path(self._lake).resolve():
+                return name, lake
+        return None
 
     def load(self, name: str) -> table.Table:
         """The table as it is now. Raises `Missing`."""
