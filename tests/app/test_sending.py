@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import socket
 import ssl
 import subprocess
@@ -16,7 +17,7 @@ from running import Running, numbers, project
 from mulgil.app.project_lock import ProjectLock
 from mulgil.app.sending import HttpSender, StreamSender, sender_for
 from mulgil.clock import TurnedClock
-from mulgil.errors import Invalid, Missing, Retry
+from mulgil.errors import Broken, Invalid, Missing, Retry
 
 
 def test_events_go_to_the_server_where_one_runs_and_into_the_stream_where_none_does(folder: Path) -> None:
@@ -47,6 +48,17 @@ def test_a_stream_that_cannot_be_opened_leaves_the_project_free(folder: Path) ->
     (folder / "stream").mkdir()
     (folder / "stream" / "web").write_text("in the way")
     with pytest.raises(Exception, match=r"stream|folder"):
+        sender_for("web", None, "", folder)
+    ProjectLock(settings.state).release()
+
+
+def test_nothing_is_acknowledged_into_a_stream_that_was_lost(folder: Path) -> None:
+    """Delivery would take the first events of the new one for those that it has."""
+    settings = project(folder)
+    with Running(settings) as running:
+        running.post({"n": 1}, {"n": 2})
+    shutil.rmtree(folder / "stream" / "web")
+    with pytest.raises(Broken, match="2 records of the stream are in the lake"):
         sender_for("web", None, "", folder)
     ProjectLock(settings.state).release()
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from mulgil import delivery
 from mulgil.app.project_lock import ProjectLock
 from mulgil.app.settings import HttpSourceSettings, ProjectSettings, load_project
 from mulgil.app.wiring import open_lake, open_stream
 from mulgil.clock import Clock, SystemClock
 from mulgil.errors import Conflict, Invalid, Missing, MulgilError, Retry
+from mulgil.sources import StreamSource
 from mulgil.sources.collector import read_events
 from mulgil.stream import Answer
 
@@ -155,13 +157,16 @@ class StreamSender:
     """Into the stream of a project that nobody runs at present."""
 
     def __init__(self, project: ProjectSettings, source: str, declared: HttpSourceSettings, run: str = "") -> None:
-        """Raises `Conflict` when the project is running."""
+        """Raises `Conflict` when the project is running, `Broken` when its stream was lost."""
         with ExitStack() as undo:
             self._lock = ProjectLock(project.state)
             undo.callback(self._lock.release)
             self._lake = open_lake(project)
             undo.callback(self._lake.close)
             self._stream = open_stream(self._lake, source, declared)
+            undo.callback(self._stream.close)
+            reached = delivery.positions.load(self._lake.database, source)
+            StreamSource(source, self._stream).resume(delivery.positions.marks(reached))
             undo.pop_all()
         self._run = run
         self._number = 0
