@@ -221,6 +221,16 @@ def test_relations_are_computed_when_they_are_named(filled: Lake) -> None:
         engine.run("FROM mulgil.ledger FOR VERSION AS OF 1")
 
 
+def test_a_table_that_has_no_rows_yet_is_told_from_a_slip(filled: Lake) -> None:
+    engine = Engine(filled.catalog, expected=["bronze.wee"])
+    for sql in ("FROM bronze.wee", "FROM Wee"):
+        with pytest.raises(Missing, match=r"there is no table bronze\.wee yet .its first row makes it"):
+            engine.run(sql)
+    with pytest.raises(Missing, match=r"did you mean bronze\.web"):
+        engine.run("FROM bronze.wb")
+    engine.close()
+
+
 def test_a_file_swept_after_planning_is_planned_again(filled: Lake) -> None:
     """Between reading the pointer and opening the file, compaction and a sweep go by."""
     old = filled.catalog.load("bronze.web")

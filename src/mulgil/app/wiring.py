@@ -217,4 +217,5 @@ def open_engine(lake: Lake) -> query.Engine:
     """SQL over the lake, and over the books: `mulgil.ledger`, `mulgil.schema_event`."""
     relations = {"mulgil.ledger": lambda: books(lake), "mulgil.schema_event": lambda: schema_events(lake)}
     settings = query.QuerySettings(memory_bytes_max=lake.project.limits.memory_mb * 2**20)
-    return query.Engine(lake.catalog, relations=relations, settings=settings, clock=lake.clock)
+    expected = sorted({source.table for source in lake.project.sources.values()})
+    return query.Engine(lake.catalog, relations=relations, expected=expected, settings=settings, clock=lake.clock)

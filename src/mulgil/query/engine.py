@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import TypeVar
@@ -39,13 +39,15 @@ class Engine:
         catalog: Tables,
         *,
         relations: Mapping[str, Callable[[], pa.Table]] = MappingProxyType({}),
+        expected: Collection[str] = (),
         settings: QuerySettings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`relations` are tables that are computed when a statement names them, by `database.table`."""
+        """`relations` are tables that are computed when a statement names them, by `database.table`; `expected` are
+        those that will be there once they have a row."""
         self._clock = clock or SystemClock()
         self._sessions = Sessions(settings or QuerySettings())
-        self._planner = Planner(catalog, dict(relations), self._sessions)
+        self._planner = Planner(catalog, dict(relations), self._sessions, expected)
 
     def run(self, sql: str) -> Result:
         """Answer one statement; the first rows are there on return.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mulgil.errors import Invalid, Missing
 from mulgil.query.statement import Reference, Statement
@@ -16,8 +16,10 @@ _FILE_ENDINGS = (".csv", ".tsv", ".json", ".ndjson", ".jsonl", ".parquet", ".gz"
 class Names:
     """All tables that a statement may name, by `database.table`."""
 
-    def __init__(self, known: Iterable[str]) -> None:
+    def __init__(self, known: Iterable[str], expected: Collection[str] = ()) -> None:
+        """`expected` are tables that will be there once they have a row."""
         self.known = tuple(known)
+        self._expected = expected
         self._by_full = {name.lower(): name for name in self.known}
         self._by_short: dict[str, list[str]] = {}
         for name in self.known:
@@ -61,6 +63,10 @@ class Names:
 
     def _unknown(self, name: str) -> Missing:
         short = name.rpartition(".")[2].lower()
+        for one in self._expected:
+            if name.lower() in (one, one.partition(".")[2]):
+                hint = "its first row makes it; `mulgil status` and `mulgil quarantine list` say where rows are"
+                return Missing(f"there is no table {one} yet", hint=hint)
         near = difflib.get_close_matches(name.lower(), self._by_full, n=3, cutoff=0.7)
         shorts = difflib.get_close_matches(short, self._by_short, n=3, cutoff=0.7)
         meant = [self._by_full[one] for one in near] + [full for one in shorts for full in self._by_short[one]]

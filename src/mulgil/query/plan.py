@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -48,9 +48,16 @@ class Plan:
 class Planner:
     """Plans statements; remembers what immutable metadata files said. Safe to use from many threads."""
 
-    def __init__(self, catalog: Tables, relations: Mapping[str, Callable[[], pa.Table]], sessions: Sessions) -> None:
+    def __init__(
+        self,
+        catalog: Tables,
+        relations: Mapping[str, Callable[[], pa.Table]],
+        sessions: Sessions,
+        expected: Collection[str] = (),
+    ) -> None:
         self._catalog = catalog
         self._relations = relations
+        self._expected = expected
         self._sessions = sessions
         self._scans: dict[tuple[str | None, int | None], Scan] = {}
         self._schemas: dict[str, pa.Schema] = {}
@@ -62,7 +69,7 @@ class Planner:
 
     def plan(self, statement: Statement) -> Plan:
         """Raises `Missing` and `Invalid` for names, `Retry` where files were swept just now."""
-        names = Names(self.names())
+        names = Names(self.names(), self._expected)
         self._check(statement)
         resolved = [names.resolve(one) for one in statement.references]
         wanted = {name for name in resolved if name is not None} | set(names.among(statement.words))
