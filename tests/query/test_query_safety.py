@@ -68,6 +68,13 @@ def test_a_writing_cte_writes_nothing(lake: Lake, own: Engine) -> None:
     assert own.run("SELECT a FROM bronze.t").arrow().num_rows == 2
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x.csv", "s3://bucket/x.parquet"])
+def test_nothing_is_fetched_and_no_extension_recommended(own: Engine, url: str) -> None:
+    with pytest.raises(Invalid, match="nothing is fetched from the network") as failed:
+        own.run(f"FROM '{url}'")
+    assert "INSTALL" not in str(failed.value)
+
+
 def test_files_beside_the_lake_on_ones_own_machine(own: Engine, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     assert own.run(f"SELECT a + b AS c FROM '{tmp_path}/x.csv'").arrow().to_pylist() == [{"c": 3}]

@@ -13,6 +13,7 @@ from mulgil.errors import Broken, Invalid, Missing, MulgilError, Overloaded, Ret
 _KIND = re.compile(r"\A((?:[A-Za-z][\w-]* )+)Error: ")
 _EXCERPT = re.compile(r"\n+LINE (\d+): (.*)\n( *)\^+\s*\Z", re.DOTALL)
 _SCRATCH = re.compile(r"\blake_\d+\.")
+_EXTENSION = re.compile(r"requires the extension (\w+) to be loaded")
 _QUOTED = re.compile(r'"([^"\n]+)"')
 
 
@@ -29,7 +30,12 @@ def told(error: Exception) -> MulgilError:
     if kind == "OUT OF MEMORY":
         return Overloaded(
             f"the query needs more memory than there is: {what.splitlines()[0]}",
-            hint="ask for fewer columns or days, or allow more memory",
+            hint="ask for fewer columns or days, or allow more: `limits.memory_mb` in mulgil.yaml",
+        )
+    if extension := _EXTENSION.search(what):
+        return Invalid(
+            f"this needs DuckDB's extension {extension[1]}, and extensions are not loaded",
+            hint="nothing is fetched from the network: put the file on this machine",
         )
     where = ""
     if excerpt := _EXCERPT.search(what):
